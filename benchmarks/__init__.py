@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Measures trioserve beside its peers, alternately and by ratios (docs/benchmarking.md)."""

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""What the figures were taken on: enough to judge them by, no names, no paths."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+from benchmarks.core import cores
+
+PACKAGES = (
+    "trioserve",
+    "trio",
+    "httptools",
+    "h11",
+    "uvicorn",
+    "uvloop",
+    "hypercorn",
+    "anycorn",
+    "gunicorn",
+    "granian",
+    "starlette",
+)
+
+
+def machine() -> dict[str, str]:
+    """Describes processor, system and interpreter."""
+    return {
+        "cores": str(cores.COUNT),
+        "cpu": cpu_model(Path("/proc/cpuinfo").read_text()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Lists the versions of the servers, their parts, and wrk; "absent" for what is missing."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found | {"wrk": wrk_version()}
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """Finds the processor's name in /proc/cpuinfo; ARM's has none."""
+    match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return match[1].strip() if match else platform.machine()
+
+
+def wrk_version() -> str:
+    """Asks wrk, which says its version and then fails, since it was given no address."""
+    done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, timeout=5, check=False)
+    words = (done.stdout + done.stderr).split()
+    return words[1] if words[:1] == ["wrk"] and len(words) > 1 else "unknown"

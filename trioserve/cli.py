@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""``trioserve module:attr [options]``: argv, ``TRIOSERVE_*``, TOML → Config → the server.
+
+What is heavy is imported where it is needed: Trio and the server only once there is something to
+serve, so that ``--help``, ``--version`` and errors come at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trioserve.command_line import CommandLine, parse
+from trioserve.config.sources import (
+    CONFIG_VARIABLE,
+    Layer,
+    find_file,
+    read_environment,
+    read_file,
+    resolve,
+)
+from trioserve.errors import AppImportError, ConfigError, StartupError, TrioserveError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trioserve.config import Config
+    from trioserve.types import ASGIApp
+
+__all__ = ["main"]
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_STARTUP = 3
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; it never raises for what a user did wrong.
+
+    ====  ==========================================================================
+    code  when
+    ====  ==========================================================================
+    0     a clean stop, or --help, --version, --print-config, --check-config
+    2     a bad value, an unknown name, an app that can't be imported or is none, an
+          address that can't be bound
+    3     the application's startup failed
+    130   interrupted before the server ran
+    ====  ==========================================================================
+
+    Args:
+        argv: The arguments without the program's name; ``sys.argv[1:]`` if None.
+    """
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except TrioserveError as exc:
+        print(f"trioserve: {_message(exc)}", file=sys.stderr)
+        return EXIT_STARTUP if isinstance(exc, StartupError) else EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
+    asked = parse(argv)
+    if asked is None:  # for the help or the version, which is printed
+        return EXIT_OK
+    config, origins = _effective(asked)
+    if asked.print_config:
+        from trioserve.config.rendering import to_toml
+
+        print(to_toml(config, origins), end="")
+        return EXIT_OK
+    app = _load(config)
+    if asked.check_config:
+        print("ok")
+        return EXIT_OK
+    from trioserve.nursery_arbiter import run
+
+    return run(config, app)
+
+
+def _effective(asked: CommandLine) -> tuple[Config, dict[str, str]]:
+    """Put the sources on top of each other: defaults < TOML < environment < command line."""
+    chosen = asked.config or os.environ.get(CONFIG_VARIABLE)
+    path = Path(chosen) if chosen else find_file(Path())
+    file_layer: Layer = read_file(path) if path else {}
+    return resolve(file_layer, read_environment(os.environ), asked.settings)
+
+
+def _load(config: Config) -> ASGIApp:
+    from trioserve.loading import load_app
+
+    if config.app is None:
+        raise ConfigError(
+            "there is no application to serve; write trioserve module:attr, "
+            'or set app = "module:attr" in trioserve.toml, or TRIOSERVE_APP=module:attr'
+        )
+    return load_app(config.app, factory=config.factory, app_dir=config.app_dir)
+
+
+def _message(error: TrioserveError) -> str:
+    if not isinstance(error, AppImportError):
+        return str(error)
+    from trioserve.loading import app_traceback
+
+    # The application's own traceback first, so that the last line is the one that says it all.
+    trace = app_traceback(error)
+    if trace:
+        print(trace, end="", file=sys.stderr)
+    return str(error)

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""Settings: what they are (options, kinds), and where they come from (sources)."""
+
+from __future__ import annotations
+
+from trioserve.config.options import (
+    ApplicationOptions,
+    Config,
+    Http1Options,
+    ListenerOptions,
+    LogOptions,
+    ServerOptions,
+)
+
+__all__ = [
+    "ApplicationOptions",
+    "Config",
+    "Http1Options",
+    "ListenerOptions",
+    "LogOptions",
+    "ServerOptions",
+]

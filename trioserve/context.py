@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""What all connections of a server share."""
+
+from __future__ import annotations
+
+import math
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trioserve.protocols.http1 import DefaultFields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trioserve.asgi.background import BackgroundNursery
+    from trioserve.config import Config
+    from trioserve.logs import AccessLog
+    from trioserve.types import ASGIApp
+
+__all__ = ["ServerContext"]
+
+
+class ServerContext:
+    """The application, its settings, and the few things that connections ask of their server.
+
+    Attributes:
+        draining: the server is stopping: no connection goes on after its exchange.
+        access_log: None when nobody reads it; then nothing is built for it.
+        now: Trio's clock, without the look-up.
+        hand_over: asks the server to go on with a connection in another task (see connection.py).
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: Config,
+        state: dict[str, Any],
+        background: BackgroundNursery,
+        access_log: AccessLog | None,
+        hand_over: Callable[[Any], None],
+    ) -> None:
+        self.app = app
+        self.config = config
+        self.state = state
+        self.background = background
+        self.access_log = access_log
+        self.hand_over = hand_over
+        self.draining = False
+        self.now = trio.lowlevel.current_clock().current_time
+        self.keep_alive_timeout = config.keep_alive_timeout or math.inf
+        self.header_timeout = config.header_timeout or math.inf
+        self.body_timeout = config.body_timeout or math.inf
+        self.write_timeout = config.write_timeout or math.inf
+        self.request_timeout = config.request_timeout or math.inf
+        self._server_field = b"server: trioserve\r\n" if config.server_header else b""
+        self._second = -1
+        self._defaults = DefaultFields(self._server_field, b"")
+
+    def default_fields(self) -> DefaultFields:
+        """Server and Date (RFC 9110 section 6.6.1), made once a second."""
+        if not self.config.date_header:
+            return self._defaults
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            date = b"date: %s\r\n" % formatdate(second, usegmt=True).encode()
+            self._defaults = DefaultFields(self._server_field, date)
+        return self._defaults

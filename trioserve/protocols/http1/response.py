@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""A response's bytes: its head, its framing, its body (RFC 9112 sections 4 to 7).
+
+How a body is framed follows from the request and the head, by the first row that fits:
+
+====================================  ==========  ==========================================
+request and head                      framing     what is written
+====================================  ==========  ==========================================
+HEAD, 204, 304                        NO_BODY     no body, whatever the application sends
+trailers announced, HTTP/1.1          CHUNKED     ``transfer-encoding: chunked``
+Content-Length given                  LENGTH      exactly that much, or the connection ends
+the whole body is known with the head LENGTH      Content-Length added
+HTTP/1.1                              CHUNKED     ``transfer-encoding: chunked``
+HTTP/1.0                              UNTIL_CLOSE the end of the connection ends the body
+====================================  ==========  ==========================================
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from trioserve.errors import AppProtocolError
+from trioserve.protocols.fields import (
+    FORBIDDEN_IN_TRAILERS,
+    Special,
+    check_status,
+    encode_field_block,
+    encode_fields,
+    field_info,
+    reason_phrase,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["DefaultFields", "Framing", "ResponseEncoder"]
+
+
+class Framing(Enum):
+    """How the end of a response's body is told."""
+
+    NO_BODY = auto()
+    LENGTH = auto()
+    CHUNKED = auto()
+    UNTIL_CLOSE = auto()
+
+
+_STATUS_LINES: Final[dict[int, bytes]] = {}
+_NOTHING: Final = frozenset[bytes]()
+_DATE: Final = int(Special.DATE)
+_SERVER: Final = int(Special.SERVER)
+_CONTENT_LENGTH: Final = int(Special.CONTENT_LENGTH)
+_CONNECTION: Final = int(Special.CONNECTION)
+
+
+def _status_line(status: int) -> bytes:
+    line = _STATUS_LINES.get(status)
+    if line is None:
+        line = b"HTTP/1.1 %d %s\r\n" % (check_status(status), reason_phrase(status).encode())
+        _STATUS_LINES[status] = line
+    return line
+
+
+class DefaultFields:
+    """The Server and Date fields, for each case of what the application says itself.
+
+    ``blocks[seen & 3]`` is what is to be added when the application has sent the fields ``seen``
+    (Special.DATE, Special.SERVER).
+    """
+
+    __slots__ = ("blocks",)
+
+    def __init__(self, server: bytes, date: bytes) -> None:
+        self.blocks = (server + date, server, date, b"")
+
+
+class ResponseEncoder:
+    """One response after another of a connection, as bytes. Pure: it writes nothing itself.
+
+    Attributes:
+        keep_alive: the connection persists after this response. False only gets told to the
+            client if it is so before the head is encoded.
+        started: the head has been encoded.
+        framing: see the table above; known once started.
+    """
+
+    __slots__ = ("_head_only", "_minor_version", "_remaining", "framing", "keep_alive", "started")
+
+    def __init__(self) -> None:
+        self.keep_alive = True
+        self.started = False
+        self.framing = Framing.NO_BODY
+        self._head_only = False
+        self._minor_version = 1
+        self._remaining = 0
+
+    def begin(self, minor_version: int, head_only: bool, keep_alive: bool) -> None:
+        """The next response answers a request of ``minor_version``, a HEAD if ``head_only``."""
+        self.started = False
+        self.keep_alive = keep_alive
+        self._minor_version = minor_version
+        self._head_only = head_only
+
+    def encode_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        body_size: int | None,
+        trailers: bool,
+        defaults: DefaultFields,
+    ) -> bytes:
+        """The status line and the header section.
+
+        Args:
+            status: 200 to 999.
+            headers: the application's; hop-by-hop fields among them are the server's business
+                and are left out, but ``connection: close`` is obeyed.
+            body_size: bytes of the whole body where they are known, else None.
+            trailers: the application announced a trailer section.
+            defaults: what to add where the application doesn't say it.
+
+        Raises:
+            AppProtocolError: a bad status, name, value or Content-Length. Nothing has changed
+                then, so that an error response can still be encoded.
+        """
+        lines = [_status_line(status), b""]
+        seen = 0
+        count = 1
+        length: int | None = None
+        keep_alive = self.keep_alive
+        for name, value in headers:
+            prefix, special = field_info(name)
+            if special:
+                seen |= special
+                if special == _CONTENT_LENGTH:
+                    length = _application_length(value, length)
+                    continue
+                if special == _CONNECTION:
+                    keep_alive = keep_alive and b"close" not in value.lower()
+                    continue
+                if special > _CONNECTION:
+                    continue
+            lines += (prefix, value, b"\r\n")
+            count += 1
+        lines[1] = defaults.blocks[seen & 3]
+        framing, length = self._choose_framing(status, length, body_size, trailers)
+        if length is not None:
+            lines.append(b"content-length: %d\r\n" % length)
+            count += 1
+        elif framing is Framing.CHUNKED:
+            lines.append(b"transfer-encoding: chunked\r\n")
+            count += 1
+        elif framing is Framing.UNTIL_CLOSE:
+            keep_alive = False
+        if not keep_alive:
+            lines.append(b"connection: close\r\n")
+            count += 1
+        elif not self._minor_version:
+            lines.append(b"connection: keep-alive\r\n")
+            count += 1
+        lines.append(b"\r\n")
+        head = encode_field_block(lines, count + 1 + lines[1].count(b"\n"))
+        self.keep_alive = keep_alive
+        self.framing = framing
+        self._remaining = length or 0
+        self.started = True
+        return head
+
+    def _choose_framing(
+        self, status: int, length: int | None, body_size: int | None, trailers: bool
+    ) -> tuple[Framing, int | None]:
+        """The framing, and the Content-Length to announce."""
+        if status == 204:
+            return Framing.NO_BODY, None  # RFC 9110 section 8.6: no Content-Length in a 204
+        if self._head_only or status == 304:
+            # A HEAD's Content-Length is what GET would have: an empty body given tells nothing.
+            return Framing.NO_BODY, body_size or None if length is None else length
+        if trailers and self._minor_version:
+            return Framing.CHUNKED, None
+        if length is not None:
+            if body_size is not None and body_size != length:
+                raise AppProtocolError(
+                    f"content-length says {length}, but the body has {body_size} bytes"
+                )
+            return Framing.LENGTH, length
+        if body_size is not None:
+            return Framing.LENGTH, body_size
+        return (Framing.CHUNKED if self._minor_version else Framing.UNTIL_CLOSE), None
+
+    def encode_body(self, body: bytes, more: bool, trailers: bool) -> Sequence[bytes]:
+        """The pieces of one body message; large ones are handed on as they are, without a copy.
+
+        Raises:
+            AppProtocolError: more than Content-Length says, or less at the end. Nothing of this
+                message is to be written then, and the connection can't go on.
+        """
+        if self.framing is Framing.LENGTH:
+            self.count_body(len(body), more)
+            return (body,)
+        if self.framing is Framing.CHUNKED:
+            end = b"" if more else b"0\r\n" if trailers else b"0\r\n\r\n"
+            if not body:
+                return (end,) if end else ()
+            return (b"%x\r\n" % len(body), body, b"\r\n" + end)
+        if self.framing is Framing.UNTIL_CLOSE:
+            return (body,)
+        return ()
+
+    def count_body(self, size: int, more: bool) -> None:
+        """Counts ``size`` bytes against Content-Length, as encode_body does.
+
+        Raises:
+            AppProtocolError: as encode_body.
+        """
+        if self.framing is not Framing.LENGTH:
+            return
+        remaining = self._remaining - size
+        if remaining < 0:
+            self.keep_alive = False
+            raise AppProtocolError(
+                f"the body is longer than its content-length: {-remaining} bytes too many"
+            )
+        if remaining and not more:
+            self.keep_alive = False
+            raise AppProtocolError(
+                f"the body is shorter than its content-length: {remaining} bytes are missing"
+            )
+        self._remaining = remaining
+
+    def encode_trailers(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> bytes:
+        """A trailer section's lines; the first call also ends the body, the last the message.
+
+        An HTTP/1.0 client, or a response without body, gets none of it.
+
+        Raises:
+            AppProtocolError: a field that RFC 9110 section 6.5.1 forbids in trailers.
+        """
+        block = encode_fields(headers, FORBIDDEN_IN_TRAILERS)
+        if self.framing is not Framing.CHUNKED:
+            return b""
+        return block if more else block + b"\r\n"
+
+    def encode_interim(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """A 1xx response (RFC 9110 section 15.2); empty for HTTP/1.0, which knows none.
+
+        Raises:
+            AppProtocolError: a bad name or value.
+        """
+        block = encode_fields(headers, _NOTHING)
+        if not self._minor_version:
+            return b""
+        return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, reason_phrase(status).encode(), block)
+
+
+def _application_length(value: bytes, before: int | None) -> int:
+    if not isinstance(value, bytes) or not value.isdigit() or len(value) > 19:
+        raise AppProtocolError(f"content-length must be a decimal number, got {value!r}")
+    length = int(value)
+    if before is not None and before != length:
+        raise AppProtocolError(f"two different content-length headers: {before} and {length}")
+    return length

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""One HTTP server: lifespan ⊃ background ⊃ services ⊃ connections ⊃ listeners.
+
+The nesting is the shutdown order: leaving a block ends what is inside it first. Tasks, by nursery:
+
+===========  ==========================================================================
+lifespan     the application, with the lifespan scope
+background   what applications start by their extension's nursery
+services     the readiness watcher, the reaper of deadlines, the handing over of connections
+connections  a task a connection (and its successors, and a reader for a Trio stream)
+listeners    a task a listening socket, in ``serve``
+===========  ==========================================================================
+
+A stop cancels the listeners, ends idle connections, and gives the connections and the background
+work ``graceful_timeout`` seconds in all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trioserve.asgi.background import open_background
+from trioserve.asgi.lifespan import open_lifespan
+from trioserve.config import Config
+from trioserve.connection import Http1Connection
+from trioserve.context import ServerContext
+from trioserve.listeners import ConnectionGate, Listener, open_listeners
+from trioserve.logs import make_access_log
+from trioserve.transports import ReadinessWatcher, SocketTransport, StreamTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from trioserve.addresses import BoundAddress
+    from trioserve.transports import Transport
+    from trioserve.types import ASGIApp
+
+__all__ = ["Server", "open_server", "serve", "serve_until"]
+
+_log = logging.getLogger("trioserve.error")
+
+#: Seconds between two looks at the deadlines of all connections, at most.
+SWEEP_INTERVAL: Final = 1.0
+
+
+class Server:
+    """Takes accepted sockets and streams and serves them; made by open_server.
+
+    Attributes:
+        connections: the open ones.
+    """
+
+    def __init__(
+        self, shared: ServerContext, nursery: trio.Nursery, watcher: ReadinessWatcher | None
+    ) -> None:
+        self._shared = shared
+        self._nursery = nursery
+        self._watcher = watcher
+        self._completed: dict[Http1Connection, None] = {}
+        self._handing_over = trio.lowlevel.ParkingLot()
+        self._reaping = trio.lowlevel.ParkingLot()
+        self._on_closed: dict[Http1Connection, Callable[[], None]] = {}
+        self.connections: set[Http1Connection] = set()
+
+    # -- new connections --------------------------------------------------------------------
+
+    def accept_socket(
+        self,
+        sock: socket.socket,
+        peer_address: Any,
+        *,
+        address: BoundAddress,
+        on_closed: Callable[[], None],
+    ) -> None:
+        """Serves a connected, non-blocking socket in a task of its own; never blocks.
+
+        Args:
+            peer_address: as ``socket.accept()`` gives it.
+            address: where it was accepted.
+            on_closed: called once the socket is closed.
+        """
+        transport: SocketTransport | StreamTransport
+        if self._watcher is not None:
+            transport = SocketTransport(sock, self._watcher, self._shared.write_timeout)
+        else:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+            transport = StreamTransport(stream, self._shared.write_timeout)
+        if sock.family == socket.AF_UNIX:
+            client, server = None, (str(address.path), None)
+        else:
+            # IPv6 addresses are 4-tuples: host, port, flow label, scope.
+            client, server = peer_address[:2], sock.getsockname()[:2]
+        self._serve(transport, address.scheme, client, server, on_closed)
+
+    def accept_stream(
+        self,
+        stream: trio.abc.Stream,
+        *,
+        scheme: str = "http",
+        client: tuple[str, int] | None = ("testclient", 50000),
+        server: tuple[str, int | None] | None = ("testserver", 80),
+    ) -> None:
+        """Serves any Trio stream in a task of its own."""
+        transport = StreamTransport(stream, self._shared.write_timeout)
+        self._serve(transport, scheme, client, server, lambda: None)
+
+    def _serve(
+        self,
+        transport: SocketTransport | StreamTransport,
+        scheme: str,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        on_closed: Callable[[], None],
+    ) -> None:
+        connection = Http1Connection(self._shared, transport, scheme, client, server)
+        if not self.connections:
+            self._reaping.unpark_all()
+        self.connections.add(connection)
+        self._on_closed[connection] = on_closed
+        if isinstance(transport, StreamTransport):
+            self._nursery.start_soon(transport.run_reader)
+        self._nursery.start_soon(self._run, connection, None)
+
+    async def _run(self, connection: Http1Connection, after: Any) -> None:
+        ended = True
+        try:
+            ended = await connection.run(after)
+        finally:
+            if ended:
+                self.connections.discard(connection)
+                self._on_closed.pop(connection)()
+
+    # -- services ---------------------------------------------------------------------------
+
+    def hand_over(self, connection: Http1Connection) -> None:
+        """Has ``run_hand_overs`` look at a connection whose response is complete."""
+        self._completed[connection] = None
+        self._handing_over.unpark()
+
+    async def run_hand_overs(self) -> None:
+        """Starts a successor for connections whose application goes on after its response."""
+        while True:
+            await self._handing_over.park()
+            completed, self._completed = self._completed, {}
+            for connection in completed:
+                exchange = connection.successor_of()
+                if exchange is not None:
+                    self._nursery.start_soon(self._run, connection, exchange)
+
+    async def run_reaper(self, timeouts: list[float]) -> None:
+        """Ends the waits whose deadline has passed. Sleeps while there is no connection.
+
+        Args:
+            timeouts: all that a deadline can be made of. An expiry is late by at most a quarter of
+                the smallest, and by at most SWEEP_INTERVAL.
+        """
+        interval = max(0.01, min(SWEEP_INTERVAL, *(timeout / 4 for timeout in timeouts)))
+        while True:
+            if not self.connections:
+                await self._reaping.park()
+            await trio.sleep(interval)
+            now = trio.current_time()
+            # expire() wakes tasks but runs none, so the set stays as it is.
+            for connection in self.connections:
+                if connection.deadline <= now:
+                    connection.expire()
+
+    def drain(self) -> None:
+        """No connection goes on after its current exchange; idle ones end now."""
+        self._shared.draining = True
+        for connection in self.connections:
+            connection.drain()
+
+
+@contextlib.asynccontextmanager
+async def open_server(app: ASGIApp, config: Config) -> AsyncIterator[Server]:
+    """Everything of a server but its listeners.
+
+    Leaving the block is the graceful stop: it drains for ``graceful_timeout``.
+
+    Raises:
+        StartupError: the application's lifespan startup failed.
+
+    *Cancellation*: exchanges under way are cancelled, then the lifespan is shut down in order.
+    """
+    watcher = ReadinessWatcher() if ReadinessWatcher.supported else None
+    async with (
+        open_lifespan(app, config) as state,
+        open_background() as background,
+        trio.open_nursery() as services,
+    ):
+        async with trio.open_nursery() as connections:
+            shared = ServerContext(
+                app, config, state, background, make_access_log(config), lambda _: None
+            )
+            server = Server(shared, connections, watcher)
+            shared.hand_over = server.hand_over
+            if watcher is not None:
+                services.start_soon(watcher.run)
+            services.start_soon(server.run_hand_overs)
+            services.start_soon(
+                server.run_reaper,
+                [shared.keep_alive_timeout, shared.header_timeout, shared.body_timeout],
+            )
+            yield server
+            deadline = trio.current_time() + config.graceful_timeout
+            connections.cancel_scope.deadline = deadline
+            background.cancel_scope.deadline = deadline
+            server.drain()
+        if connections.cancel_scope.cancelled_caught:
+            _log.warning(
+                "graceful_timeout (%g s) is over: the requests under way were cancelled",
+                config.graceful_timeout,
+            )
+        services.cancel_scope.cancel()
+
+
+async def serve_until(
+    stop: trio.Event,
+    app: ASGIApp,
+    config: Config,
+    listeners: list[Listener],
+    *,
+    task_status: trio.TaskStatus[tuple[BoundAddress, ...]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves on ``listeners`` until ``stop`` is set, then stops gracefully and closes them.
+
+    Raises:
+        StartupError: the application's lifespan startup failed.
+    """
+    async with open_server(app, config) as server:
+        gate = ConnectionGate(config.max_connections)
+
+        def on_connection(listener: Listener) -> Callable[[socket.socket, Any], None]:
+            def accept(sock: socket.socket, peer_address: Any) -> None:
+                server.accept_socket(
+                    sock, peer_address, address=listener.address, on_closed=gate.leave
+                )
+
+            return accept
+
+        async with trio.open_nursery() as accepting:
+            for listener in listeners:
+                accepting.start_soon(listener.serve, on_connection(listener), gate)
+            task_status.started(tuple(listener.address for listener in listeners))
+            await stop.wait()
+            accepting.cancel_scope.cancel()
+        for listener in listeners:
+            listener.accept_pending(on_connection(listener), gate)
+            listener.close()
+
+
+async def serve(
+    app: ASGIApp,
+    config: Config | None = None,
+    *,
+    task_status: trio.TaskStatus[tuple[BoundAddress, ...]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves ``app`` inside a running Trio program until cancelled.
+
+    ``await nursery.start(serve, app, config)`` returns the bound addresses once the application has
+    started up; port 0 comes back as the real port. Several servers may run in one program.
+
+    Args:
+        app: an ASGI 3 application.
+        config: by default 127.0.0.1:8000. ``app``, ``factory`` and ``app_dir`` are not looked at.
+        task_status: is given a tuple of BoundAddress, in the order of ``bind``.
+
+    Raises:
+        BindError: an address can't be bound.
+        StartupError: the application's lifespan startup failed.
+
+    *Cancellation*: a clean stop. Requests under way are cancelled, the application gets its lifespan
+    shutdown (bounded by ``lifespan_shutdown_timeout``), sockets are closed, socket files removed.
+    """
+    config = config or Config()
+    async with open_listeners(config) as listeners:
+        await serve_until(trio.Event(), app, config, listeners, task_status=task_status)
+
+

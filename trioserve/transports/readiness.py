@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""One task that watches the sockets of all connections of a server, by an epoll of its own.
+
+Why not ``trio.lowlevel.wait_readable``: that arms Trio's epoll anew for every wait (a system call
+and some bookkeeping a request), and tells nothing while nobody waits. Here a socket is registered
+once, edge-triggered, for input and for the peer's leaving (EPOLLRDHUP), so that
+
+- waiting for the next request costs no system call,
+- a client that leaves while the application is busy is noticed at once, without a task a request.
+
+Tasks: ``run`` is started by the server and cancelled after its last connection. It touches nothing
+of a connection but calls its transport's ``on_event``.
+
+Edge-triggered means: an event says that something *new* came. A transport remembers it until a
+read has shown that nothing is left.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["ReadinessWatcher", "Watched"]
+
+#: Events taken from the kernel in one call.
+_BATCH: Final = 256
+
+if sys.platform == "linux":
+    _FLAGS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+
+
+class Watched(Protocol):
+    """What can be registered."""
+
+    def on_event(self, events: int) -> None:
+        """Called with the epoll events that came; must not block or raise."""
+
+
+class ReadinessWatcher:
+    """An epoll and the task that reads it. Linux only: see ``supported``."""
+
+    supported: Final = sys.platform == "linux"
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Watched] = {}
+
+    def register(self, sock: socket.socket, watched: Watched) -> None:
+        """From now on ``watched.on_event`` is told what happens on ``sock``.
+
+        Raises:
+            OSError: ENOSPC: the user's limit of watches is reached; ENOMEM.
+        """
+        fd = sock.fileno()
+        self._epoll.register(fd, _FLAGS)
+        self._watched[fd] = watched
+
+    def unregister(self, sock: socket.socket) -> None:
+        """No further event; to be called before the socket is closed."""
+        fd = sock.fileno()
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    async def run(self) -> None:
+        """Distributes events until cancelled."""
+        epoll = self._epoll
+        watched = self._watched
+        with epoll:
+            while True:
+                await trio.lowlevel.wait_readable(epoll)
+                for fd, events in epoll.poll(0, _BATCH):
+                    # A connection earlier in this batch may have closed this one.
+                    transport = watched.get(fd)
+                    if transport is not None:
+                        transport.on_event(events)

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: MIT
+"""A connected non-blocking socket, watched by a ReadinessWatcher (Linux).
+
+Everything is tried before it is waited for, so the usual request costs one recv, one send and one
+wait. Waiting for input parks the task here (the watcher wakes it); waiting for room to write is
+rare and left to Trio.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import trio
+from outcome import Value
+
+from trioserve.errors import ClientDisconnectedError
+from trioserve.transports.base import RECEIVE_SIZE, YIELD_SIZE, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from trioserve.transports.readiness import ReadinessWatcher
+
+__all__ = ["SocketTransport"]
+
+#: Up to this size the pieces of a message are joined: cheaper than a vector of them.
+_JOIN_SIZE: Final = 16 * 1024
+#: Bytes of a file asked of the kernel in one call: it may block on the disk for that long.
+_SENDFILE_SIZE: Final = 512 * 1024
+#: Closing with this set sends a reset and drops what was not delivered.
+_LINGER_RESET: Final = struct.pack("ii", 1, 0)
+
+if hasattr(select, "EPOLLRDHUP"):
+    _LEFT: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+    _BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
+
+
+# An enum's member costs two look-ups each time it is named.
+_PRESENT: Final = Peer.PRESENT
+_LEAVING: Final = Peer.LEAVING
+_LOST: Final = Peer.LOST
+
+#: What a parked receive() is woken with when nothing has come.
+_INTERRUPTED: Final = Value(True)
+
+
+def _nobody() -> None:
+    """Stands for a connection that isn't interested."""
+
+
+class SocketTransport:
+    """See trioserve.transports.base.Transport."""
+
+    __slots__ = (
+        "_reader",
+        "_recv",
+        "_send",
+        "_sock",
+        "_unyielded",
+        "_watcher",
+        "_write_lock",
+        "_write_timeout",
+        "on_activity",
+        "peer",
+        "readable",
+    )
+
+    can_sendfile = hasattr(os, "sendfile")
+
+    def __init__(
+        self, sock: socket.socket, watcher: ReadinessWatcher, write_timeout: float
+    ) -> None:
+        """Takes the socket over.
+
+        Args:
+            sock: connected and non-blocking.
+            watcher: its task must be running.
+            write_timeout: seconds without progress after which a peer is given up.
+
+        Raises:
+            OSError: the socket can't be watched; it is still the caller's then.
+        """
+        watcher.register(sock, self)
+        self._watcher = watcher
+        self._sock = sock
+        self._recv = sock.recv
+        self._send = sock.send
+        self._write_timeout = write_timeout
+        self._write_lock: trio.Lock | None = None
+        self._reader: trio.lowlevel.Task | None = None
+        self._unyielded = 0
+        self.peer = Peer.PRESENT
+        self.readable = True  # a client rarely connects without sending at once
+        self.on_activity: Callable[[], None] = _nobody
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def on_event(self, events: int) -> None:
+        """From the watcher: bytes came, or the peer goes."""
+        self.readable = True
+        leaving = False
+        if events & _LEFT:
+            peer = _LOST if events & _BROKEN else _LEAVING
+            if peer > self.peer:
+                self.peer = peer
+                leaving = True
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            trio.lowlevel.reschedule(reader)
+            if not leaving:
+                return
+        self.on_activity()
+
+    async def receive(self) -> bytes:
+        """See Transport."""
+        while True:
+            if self._unyielded >= YIELD_SIZE:
+                await self._yield()
+            if self.readable:
+                try:
+                    data = self._recv(RECEIVE_SIZE)
+                except BlockingIOError:
+                    if self.peer is _LOST:
+                        return b""
+                    self.readable = False
+                except OSError:
+                    self.peer = _LOST
+                    return b""
+                else:
+                    self._note_received(len(data))
+                    return data
+            self._reader = trio.lowlevel.current_task()
+            if await trio.lowlevel.wait_task_rescheduled(self._stop_waiting):
+                return b""
+            self._unyielded = 0
+
+    def _note_received(self, size: int) -> None:
+        self._unyielded += size
+        if size < RECEIVE_SIZE and self.peer is _PRESENT:
+            # A short read has emptied the socket, and the next byte makes a new event. EOF is
+            # different: it has made its event, and must be found by reading.
+            self.readable = not size
+            if not size:
+                self.peer = _LEAVING
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def has_arrived(self) -> bool:
+        """See Transport."""
+        try:
+            self._recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.peer = _LOST
+        return True
+
+    def interrupt(self) -> None:
+        """See Transport."""
+        if self._reader is not None:
+            trio.lowlevel.reschedule(self._reader, _INTERRUPTED)
+            self._reader = None
+
+    async def _yield(self) -> None:
+        self._unyielded = 0
+        await trio.lowlevel.checkpoint()
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """See Transport."""
+        if self.peer is _LOST:
+            raise self._lose("the connection was lost")
+        if self._write_lock is not None and self._write_lock.locked():
+            return self._write_rest([memoryview(data)])
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise self._lose(str(exc)) from exc
+        if sent == len(data):
+            self._unyielded += sent
+            return None if self._unyielded < YIELD_SIZE else self._yield()
+        return self._write_rest([memoryview(data)[sent:]])
+
+    def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
+        """See Transport."""
+        size = sum(map(len, pieces))
+        if size <= _JOIN_SIZE:
+            return self.write(b"".join(pieces))
+        if self.peer is _LOST:
+            raise self._lose("the connection was lost")
+        if self._write_lock is not None and self._write_lock.locked():
+            return self._write_rest([memoryview(piece) for piece in pieces])
+        try:
+            sent = self._sock.sendmsg(pieces)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise self._lose(str(exc)) from exc
+        if sent == size:
+            self._unyielded += sent
+            return None if self._unyielded < YIELD_SIZE else self._yield()
+        return self._write_rest(_after(pieces, sent))
+
+    async def _write_rest(self, pieces: list[memoryview]) -> None:
+        async with self._writing():
+            while pieces:
+                await self._wait_writable()
+                try:
+                    sent = self._sock.sendmsg(pieces)
+                except BlockingIOError:
+                    continue
+                except OSError as exc:
+                    raise self._lose(str(exc)) from exc
+                pieces = _after(pieces, sent)
+
+    def _writing(self) -> _Writing:
+        if self._write_lock is None:
+            self._write_lock = trio.Lock()
+        return _Writing(self, self._write_lock)
+
+    async def _wait_writable(self) -> None:
+        self._unyielded = 0
+        if self.peer is _LOST:
+            raise self._lose("the connection was lost")
+        with trio.move_on_after(self._write_timeout) as stall:
+            try:
+                await trio.lowlevel.wait_writable(self._sock)
+            except trio.ClosedResourceError:
+                raise self._lose("the connection was given up") from None
+        if stall.cancelled_caught:
+            self.abort()
+            raise self._lose(f"the client read nothing for {self._write_timeout:g} s")
+
+    def _lose(self, reason: str) -> ClientDisconnectedError:
+        if self.peer is not _LOST:
+            self.peer = _LOST
+            self.readable = True
+            self.on_activity()
+        return ClientDisconnectedError(f"the client has disconnected: {reason}")
+
+    async def send_file(self, file: BinaryIO, offset: int, count: int) -> int:
+        """See Transport."""
+        sent_in_all = 0
+        async with self._writing():
+            while sent_in_all < count:
+                size = min(count - sent_in_all, _SENDFILE_SIZE)
+                try:
+                    sent = os.sendfile(
+                        self._sock.fileno(), file.fileno(), offset + sent_in_all, size
+                    )
+                except BlockingIOError:
+                    await self._wait_writable()
+                    continue
+                except OSError as exc:
+                    raise self._lose(str(exc)) from exc
+                if not sent:
+                    break  # the file is shorter than it was said to be
+                sent_in_all += sent
+                await self._yield()
+        return sent_in_all
+
+    # -- ending -----------------------------------------------------------------------------
+
+    def shut_down_writing(self) -> None:
+        """See Transport."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.peer = _LOST
+
+    def abort(self) -> None:
+        """See Transport."""
+        if self._sock.fileno() < 0:
+            return
+        self.peer = _LOST
+        self.readable = True
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        trio.lowlevel.notify_closing(self._sock)
+        self.interrupt()
+        self.on_activity()
+
+    def close(self) -> None:
+        """See Transport."""
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._watcher.unregister(self._sock)
+            self._sock.close()
+
+
+class _Writing:
+    """Holds the write lock; leaving by an exception means that a message is half written."""
+
+    __slots__ = ("_lock", "_transport")
+
+    def __init__(self, transport: SocketTransport, lock: trio.Lock) -> None:
+        self._transport = transport
+        self._lock = lock
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._lock.release()
+        if kind is not None:
+            self._transport.abort()
+
+
+def _after(pieces: Sequence[bytes] | Sequence[memoryview], sent: int) -> list[memoryview]:
+    """What is left of ``pieces`` after their first ``sent`` bytes."""
+    rest = []
+    for piece in pieces:
+        if sent >= len(piece):
+            sent -= len(piece)
+        else:
+            rest.append(memoryview(piece)[sent:])
+            sent = 0
+    return rest

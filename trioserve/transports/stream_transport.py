@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""Any Trio stream as a transport: TLS, memory streams in tests, sockets where there is no epoll.
+
+Tasks: ``run_reader`` reads ahead of the connection, so that a peer's leaving is noticed while the
+application is busy. The connection's task starts it and cancels it. What crosses: ``_arrived``,
+bounded by READ_AHEAD_SIZE.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import trio
+
+from trioserve.errors import ClientDisconnectedError
+from trioserve.transports.base import RECEIVE_SIZE, YIELD_SIZE, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+__all__ = ["StreamTransport"]
+
+_log = logging.getLogger("trioserve.error")
+
+#: Bytes that are read before anybody asks for them.
+READ_AHEAD_SIZE: Final = 64 * 1024
+#: A write is cut into pieces of this size, and each has write_timeout to get through.
+_WRITE_SIZE: Final = 64 * 1024
+#: What closing a stream politely (TLS close_notify) may take, in seconds.
+_CLOSE_TIMEOUT: Final = 1.0
+
+
+def _nobody() -> None:
+    """Stands for a connection that isn't interested."""
+
+
+class StreamTransport:
+    """See trioserve.transports.base.Transport. ``run_reader`` must be running."""
+
+    can_sendfile = False
+
+    def __init__(self, stream: trio.abc.Stream, write_timeout: float) -> None:
+        self._stream = stream
+        self._write_timeout = write_timeout
+        self._write_lock = trio.Lock()
+        self._arrived: deque[bytes] = deque()
+        self._arrived_size = 0
+        self._ended = False
+        self._waiting = False
+        self._interrupted = False
+        self._changed = trio.lowlevel.ParkingLot()  # the reader task and the receiver
+        self._unyielded = 0
+        self.peer = Peer.PRESENT
+        self.on_activity: Callable[[], None] = _nobody
+
+    @property
+    def readable(self) -> bool:
+        """See Transport."""
+        return bool(self._arrived) or self._ended
+
+    async def run_reader(self) -> None:
+        """Reads until EOF, an error or cancellation."""
+        while not self._ended:
+            while self._arrived_size >= READ_AHEAD_SIZE and not self._ended:
+                await self._changed.park()
+            try:
+                data = await self._stream.receive_some(RECEIVE_SIZE)
+            except Exception as exc:
+                # Any stream may be behind this, with any error: it ends this connection only.
+                if not isinstance(exc, (trio.BrokenResourceError, trio.ClosedResourceError)):
+                    _log.exception("a stream's receive_some() failed in an unknown way")
+                self._ended = True
+                self.peer = Peer.LOST
+            else:
+                self._take(bytes(data))
+            self._changed.unpark_all()
+            self.on_activity()
+
+    def _take(self, data: bytes) -> None:
+        if data:
+            self._arrived.append(data)
+            self._arrived_size += len(data)
+        else:
+            self._ended = True
+            self.peer = max(self.peer, Peer.LEAVING)
+
+    async def receive(self) -> bytes:
+        """See Transport."""
+        if self._unyielded >= YIELD_SIZE:
+            self._unyielded = 0
+            await trio.lowlevel.checkpoint()
+        while not self._arrived:
+            if self._ended or self._interrupted:
+                self._interrupted = False
+                return b""
+            self._waiting = True
+            try:
+                await self._changed.park()
+            finally:
+                self._waiting = False
+        data = self._arrived.popleft()
+        self._arrived_size -= len(data)
+        self._unyielded += len(data)
+        self._changed.unpark_all()
+        return data
+
+    def has_arrived(self) -> bool:
+        """See Transport."""
+        return self.readable
+
+    def interrupt(self) -> None:
+        """See Transport."""
+        if self._waiting:
+            self._interrupted = True
+            self._changed.unpark_all()
+
+    def write(self, data: bytes) -> Awaitable[None]:
+        """See Transport."""
+        return self._write(data)
+
+    def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None]:
+        """See Transport."""
+        return self._write(b"".join(pieces))
+
+    async def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        sent = 0
+        try:
+            async with self._write_lock:
+                while sent < len(view):
+                    with trio.fail_after(self._write_timeout):
+                        await self._stream.send_all(view[sent : sent + _WRITE_SIZE])
+                    sent += _WRITE_SIZE
+        except trio.TooSlowError:
+            self.abort()
+            reason = f"the client read nothing for {self._write_timeout:g} s"
+            raise ClientDisconnectedError(f"the client has disconnected: {reason}") from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self.abort()
+            raise ClientDisconnectedError("the client has disconnected") from exc
+        except trio.Cancelled:
+            self.abort()  # half a message may be out
+            raise
+
+    async def send_file(self, file: BinaryIO, offset: int, count: int) -> int:
+        """See Transport: read in a thread, since a disk may take its time."""
+
+        def read(position: int, size: int) -> bytes:
+            file.seek(position)
+            return file.read(size)
+
+        sent = 0
+        while sent < count:
+            data = await trio.to_thread.run_sync(
+                read, offset + sent, min(_WRITE_SIZE, count - sent)
+            )
+            if not data:
+                break
+            await self._write(data)
+            sent += len(data)
+        return sent
+
+    async def shut_down_writing(self) -> None:
+        """See Transport."""
+        send_eof = getattr(self._stream, "send_eof", None)
+        if send_eof is None:
+            return
+        with trio.move_on_after(_CLOSE_TIMEOUT):
+            try:
+                async with self._write_lock:
+                    await send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.peer = Peer.LOST
+
+    def abort(self) -> None:
+        """See Transport."""
+        if self.peer is not Peer.LOST:
+            self.peer = Peer.LOST
+            self._ended = True
+            self._changed.unpark_all()
+            self.on_activity()
+
+    async def close(self) -> None:
+        """See Transport."""
+        lost = self.peer is Peer.LOST
+        self._ended = True
+        self._changed.unpark_all()
+        # Shielded, since cancellation is the usual reason to be here; bounded by its deadline.
+        with trio.move_on_after(0 if lost else _CLOSE_TIMEOUT, shield=True):
+            await self._stream.aclose()
+
