@@ -7,7 +7,7 @@ switches it is told that every value is a text: values are read in one place for
 same reason the environment and the TOML file are not left to cyclopts: it would neither refuse an
 unknown variable nor tell ``--print-config`` where a value came from.
 
-cyclopts costs a start some 50 ms: 35 to import, 15 to make a parser of these options (argparse:
+cyclopts costs a start some 55 ms: 40 to import, 15 to make a parser of these options (argparse:
 10). rich, by which it prints the help, it imports only for that.
 """
 

@@ -63,6 +63,9 @@ LINGER_SIZE: Final = 16 * 1024 * 1024
 #: A body must bring this many bytes a second, body_timeout allowed for.
 MIN_BODY_RATE: Final = 500
 
+#: A body up to this size goes out in one piece with its head.
+_JOIN_SIZE: Final = 16 * 1024
+
 _PRESENT: Final = Peer.PRESENT
 _LOST: Final = Peer.LOST
 
@@ -83,6 +86,7 @@ class Http1Connection:
         "_exchange",
         "_expect_continue",
         "_expired",
+        "_head_deadline",
         "_idle",
         "_reader",
         "_request",
@@ -117,6 +121,7 @@ class Http1Connection:
         self._expect_continue = False
         self._body_waited = 0.0
         self._ending = False  # no further request is to be read
+        self._head_deadline = math.inf
         self._idle = False  # it ended between two exchanges
         self._began = 0.0  # when the current exchange did; only kept for the access log
         self._expired = False  # the reaper has ended the wait that is under way
@@ -201,38 +206,51 @@ class Http1Connection:
     async def _next_request(self) -> RequestHead | None:
         """The next head; None when there is none to come."""
         reader = self._reader
-        transport = self._transport
         shared = self._shared
         try:
-            request = reader.next_request() if reader.has_data else None
-            timeout = shared.keep_alive_timeout if self._requests else shared.header_timeout
-            begun = False
+            request = reader.next_request() if reader.buffer else None
             while request is None:
-                if not begun and reader.head_begun:
-                    begun = True
-                    self.deadline = shared.now() + shared.header_timeout
-                elif self.deadline == math.inf:
-                    if shared.draining and not transport.has_arrived():
-                        self._idle = True
-                        return None
-                    self.deadline = shared.now() + timeout
-                data = await transport.receive()
-                if not data:
-                    if self._expired and reader.head_begun:
-                        raise RemoteProtocolError(408, "the request took too long to arrive")
-                    self._idle = True
+                if not await self._receive_for_head():
                     return None
-                reader.receive_data(data)
                 request = reader.next_request()
             limit = shared.config.max_body_size
             if 0 < limit < request.content_length:
-                raise RemoteProtocolError(413, f"the body is larger than {limit} bytes")
-            return request
+                raise RemoteProtocolError(
+                    413,
+                    f"the body is larger than {limit} bytes",
+                    head_only=request.method == "HEAD",
+                )
         except RemoteProtocolError as exc:
             await self._reject(exc)
             return None
-        finally:
-            self.deadline = math.inf
+        self._head_deadline = math.inf
+        return request
+
+    async def _receive_for_head(self) -> bool:
+        """Waits for bytes of a head; False if none will come."""
+        reader = self._reader
+        transport = self._transport
+        shared = self._shared
+        if reader.buffer:
+            # From its first byte on a head has one deadline, however it trickles in.
+            if self._head_deadline == math.inf:
+                self._head_deadline = shared.now() + shared.header_timeout
+            self.deadline = self._head_deadline
+        elif shared.draining and not transport.has_arrived():
+            self._idle = True
+            return False
+        else:
+            idle_timeout = shared.keep_alive_timeout if self._requests else shared.header_timeout
+            self.deadline = shared.now() + idle_timeout
+        data = await transport.receive()
+        self.deadline = math.inf
+        if data:
+            reader.receive_data(data)
+            return True
+        if reader.buffer and self._expired:
+            raise RemoteProtocolError(408, "the request took too long to arrive")
+        self._idle = True
+        return False
 
     def _begin_exchange(self, request: RequestHead) -> HttpExchange:
         shared = self._shared
@@ -385,7 +403,7 @@ class Http1Connection:
         """Answers a head that can't become a request."""
         self._ending = True
         _log.info("refused a request from %s: %s", self._scopes.client, error)
-        self._encoder.begin(1, head_only=False, keep_alive=False)
+        self._encoder.begin(1, head_only=error.head_only, keep_alive=False)
         await self._send_error(None, error.status, error.reason)
 
     async def _fail_body(self, exchange: HttpExchange, error: RemoteProtocolError) -> None:
@@ -461,7 +479,7 @@ class Http1Connection:
         exchange = self._exchange
         if exchange is None or not exchange.response_complete:
             return None
-        if not (self._reader.has_data or self._transport.readable):
+        if not (self._reader.buffer or self._transport.readable):
             return None
         self._exchange = None
         return exchange
@@ -478,7 +496,7 @@ class Http1Connection:
         """The server is stopping: an idle connection ends now, a busy one after its exchange."""
         if (
             self._exchange is None
-            and not self._reader.has_data
+            and not self._reader.buffer
             and not self._transport.has_arrived()
         ):
             self._transport.interrupt()
@@ -564,6 +582,8 @@ class Http1Connection:
         whole = None if more or trailers else len(body)
         head = self._encode_head(status, headers, whole, trailers)
         if whole is not None and encoder.framing is Framing.LENGTH:
+            if whole <= _JOIN_SIZE:
+                return self._transport.write(head + body)
             return self._transport.write_all((head, body))
         try:
             pieces = (head, *encoder.encode_body(body, more, trailers))
@@ -677,5 +697,5 @@ class Http1Connection:
         """See Carrier."""
         if self._shared.access_log is not None and self._exchange is not None:
             self._log_access(self._exchange)
-        if self._reader.has_data or self._transport.readable:
+        if self._reader.buffer or self._transport.readable:
             self._shared.hand_over(self)

@@ -55,7 +55,7 @@ class ServerContext:
         self.body_timeout = config.body_timeout or math.inf
         self.write_timeout = config.write_timeout or math.inf
         self.request_timeout = config.request_timeout or math.inf
-        self._server_field = b"server: trioserve\r\n" if config.server_header else b""
+        self._server_field = b"\r\nserver: trioserve" if config.server_header else b""
         self._second = -1
         self._defaults = DefaultFields(self._server_field, b"")
 
@@ -63,9 +63,9 @@ class ServerContext:
         """Server and Date (RFC 9110 section 6.6.1), made once a second."""
         if not self.config.date_header:
             return self._defaults
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            date = b"date: %s\r\n" % formatdate(second, usegmt=True).encode()
+        now = time.time()
+        if not self._second <= now < self._second + 1:  # clocks are set back, too
+            self._second = int(now)
+            date = b"\r\ndate: %s" % formatdate(self._second, usegmt=True).encode()
             self._defaults = DefaultFields(self._server_field, date)
         return self._defaults

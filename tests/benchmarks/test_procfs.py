@@ -35,3 +35,13 @@ def test_a_tree_holds_the_process_and_its_children() -> None:
 @linux
 def test_memory_is_that_of_a_living_process_and_its_peak_no_less() -> None:
     assert 0 < procfs.resident_bytes(os.getpid()) <= procfs.peak_resident_bytes(os.getpid())
+
+
+@linux
+def test_a_peak_is_seen_although_the_memory_was_given_back() -> None:
+    procfs.reset_peak(os.getpid())
+    before = procfs.resident_bytes(os.getpid())
+    size = 32 << 20
+    block = b"x" * size
+    del block
+    assert procfs.peak_resident_bytes(os.getpid()) - before > size // 2

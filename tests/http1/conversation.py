@@ -80,6 +80,9 @@ class Conversation:
         return f"answers so far {got} of {[reply.status for reply in self.expected]}"
 
     async def hold(self, client: Client) -> None:
+        """Send, read and judge; `faults` has the outcome."""
+        # A port can come again, from a connection that is over.
+        self.echo.seen[client.port] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, client)
             try:

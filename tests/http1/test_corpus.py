@@ -22,16 +22,14 @@ from .corpus import TOPICS
 from .echo import Echo
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .corpus.case import Case
 
 Backend: TypeAlias = Literal["httptools", "h11"]
 
 BACKENDS: tuple[Backend, ...] = ("httptools", "h11")
 CASE_TIMEOUT = 5
-
-
-#: Tens of thousands of segments, each with its own way through the loop.
-SLOW: tuple[Mode, ...] = ("pieces",)
 
 
 def _cases(topic: str, mode: Mode) -> list[Case]:
@@ -41,42 +39,40 @@ def _cases(topic: str, mode: Mode) -> list[Case]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("topic", "mode"),
-    [
-        pytest.param(topic, mode, marks=[pytest.mark.slow] if mode in SLOW else [])
-        for topic in TOPICS
-        for mode in MODES
-        if _cases(topic, mode)
-    ],
+    [(topic, mode) for topic in TOPICS for mode in MODES if _cases(topic, mode)],
 )
 async def test_requests_get_the_replies_and_the_fate_that_the_rfc_demands(
     topic: str, mode: Mode, backend: Backend
 ) -> None:
-    echo = Echo()
     faults: list[str] = []
-    ports: dict[tuple[tuple[str, int], ...], int] = {}
+    running: dict[frozenset[tuple[str, int]], tuple[int, Echo]] = {}
 
-    async def run(case: Case, port: int) -> None:
+    async def run(case: Case, port: int, echo: Echo) -> None:
         faults.extend([f"{case.name}: {fault}" for fault in await _run(case, mode, port, echo)])
 
     async with trio.open_nursery() as servers:
         async with trio.open_nursery() as connections:
             for case in _cases(topic, mode):
-                settings = tuple(sorted(case.settings.items()))
-                if settings not in ports:
-                    config = trioserve.Config(
-                        bind=["127.0.0.1:0"],
-                        http=backend,
-                        access_log=False,
-                        lifespan="off",
-                        **case.settings,
-                    )
-                    addresses = await servers.start(trioserve.serve, echo, config)
-                    ports[settings] = addresses[0].port
-                connections.start_soon(run, case, ports[settings])
+                settings = frozenset(case.settings.items())
+                if settings not in running:
+                    running[settings] = await _start(servers, backend, case.settings)
+                connections.start_soon(run, case, *running[settings])
         servers.cancel_scope.cancel()
 
     if faults:
         raise AssertionError("\n".join(["", *sorted(faults)]))
+
+
+async def _start(
+    servers: trio.Nursery, backend: Backend, settings: Mapping[str, int]
+) -> tuple[int, Echo]:
+    """Start a server; its port and its application."""
+    echo = Echo()
+    config = trioserve.Config(
+        bind=["127.0.0.1:0"], http=backend, access_log=False, lifespan="off"
+    ).with_changes(**settings)
+    addresses = await servers.start(trioserve.serve, echo, config)
+    return addresses[0].port, echo
 
 
 async def _run(case: Case, mode: Mode, port: int, echo: Echo) -> list[str]:

@@ -85,14 +85,14 @@ _SPECIAL: Final = {
     b"proxy-connection": Special.HOP_BY_HOP,
 }
 
-#: name as the application wrote it → (b"name: ", what is special about it). It is filled as names
+#: name as the application wrote it → (b"\r\nname: ", what is special about it). It is filled as names
 #: come and bounded, so an application that makes names up can't make it grow.
 _KNOWN: Final[dict[bytes, tuple[bytes, int]]] = {}
 _KNOWN_LIMIT: Final = 1024
 
 
 def field_info(name: bytes) -> tuple[bytes, int]:
-    """``(b"name: ", special)`` for a name that an application used; names are lower-cased.
+    """``(b"\\r\\nname: ", special)`` for a name that an application used; names are lower-cased.
 
     Raises:
         AppProtocolError: it is no bytes object, or no token (RFC 9110 section 5.1).
@@ -107,14 +107,14 @@ def field_info(name: bytes) -> tuple[bytes, int]:
             f"got {name!r}"
         )
     lower = name.lower()
-    info = (lower + b": ", int(_SPECIAL.get(lower, Special.NONE)))
+    info = (b"\r\n" + lower + b": ", int(_SPECIAL.get(lower, Special.NONE)))
     if len(_KNOWN) < _KNOWN_LIMIT:
         _KNOWN[name] = info
     return info
 
 
-def encode_field_block(lines: list[bytes], count: int) -> bytes:
-    """Joins ``lines`` (pieces of a block that ends in CRLF ``count`` times) and proves it clean.
+def encode_field_block(pieces: list[bytes], count: int) -> bytes:
+    """Joins the pieces of a block that holds CRLF ``count`` times, and proves it clean.
 
     One pass in C finds every control character: a block of n lines must hold n CR and n LF and
     nothing else of the kind, so a value that smuggles a line in can't get through.
@@ -123,15 +123,12 @@ def encode_field_block(lines: list[bytes], count: int) -> bytes:
         AppProtocolError: a value is no bytes, or holds CR, LF, NUL or another control character.
     """
     try:
-        block = b"".join(lines)
+        block = b"".join(pieces)
     except TypeError:
-        bad = next(piece for piece in lines if not isinstance(piece, (bytes, bytearray)))
+        bad = next(piece for piece in pieces if not isinstance(piece, (bytes, bytearray)))
         raise AppProtocolError(f"a response header value must be bytes, got {bad!r}") from None
     if len(block) - len(block.translate(None, _NOT_IN_VALUES)) != 2 * count:
-        bad = next(
-            (piece for piece in lines if piece[:-2].translate(None, _NOT_IN_VALUES) != piece[:-2]),
-            b"",
-        )
+        bad = max(pieces, key=lambda piece: len(piece) - len(piece.translate(None, _NOT_IN_VALUES)))
         raise AppProtocolError(
             "a response header value holds CR, LF, NUL or another control character "
             f"(RFC 9110 section 5.5): {bytes(bad)!r}"
@@ -140,27 +137,36 @@ def encode_field_block(lines: list[bytes], count: int) -> bytes:
 
 
 def encode_fields(headers: Iterable[tuple[bytes, bytes]], forbidden: frozenset[bytes]) -> bytes:
-    """A block of plain fields: those of an interim response or of a trailer section.
+    """A block of plain fields, each after its CRLF: of an interim response or a trailer section.
 
     Raises:
         AppProtocolError: a bad name or value, or a name that is ``forbidden`` there.
     """
     lines = []
-    count = 0
     for name, value in headers:
         prefix, _ = field_info(name)
-        if prefix[:-2] in forbidden:
+        if prefix[2:-2] in forbidden:
             raise AppProtocolError(
                 f"{name!r} is not allowed here (RFC 9110 section 6.5.1): it would change how the "
                 "message is framed or routed"
             )
-        lines += (prefix, value, b"\r\n")
-        count += 1
-    return encode_field_block(lines, count)
+        lines += (prefix, value)
+    return encode_field_block(lines, len(lines) // 2)
+
+
+#: As RFC 9110 has them; older versions of Python know older names.
+_RENAMED: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 def reason_phrase(status: int) -> str:
     """The registered phrase, or "Unknown": some clients take a missing phrase for an error."""
+    if status in _RENAMED:
+        return _RENAMED[status]
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -173,8 +179,8 @@ def check_status(status: object) -> int:
     Raises:
         AppProtocolError: no int from 200 to 999 (interim responses have messages of their own).
     """
-    if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 999:
-        raise AppProtocolError(
-            f'"status" of http.response.start must be an int from 200 to 999, got {status!r}'
-        )
-    return int(status)
+    if isinstance(status, int) and 200 <= status <= 999:
+        return status
+    raise AppProtocolError(
+        f'"status" of http.response.start must be an int from 200 to 999, got {status!r}'
+    )

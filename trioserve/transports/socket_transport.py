@@ -44,8 +44,17 @@ _PRESENT: Final = Peer.PRESENT
 _LEAVING: Final = Peer.LEAVING
 _LOST: Final = Peer.LOST
 
-#: What a parked receive() is woken with when nothing has come.
-_INTERRUPTED: Final = Value(True)
+
+
+class _Wake(Value[bool]):
+    """What a parked receive() is woken with; unlike other outcomes it may be used again."""
+
+    def unwrap(self) -> bool:
+        return self.value
+
+
+_ARRIVED: Final = _Wake(False)
+_INTERRUPTED: Final = _Wake(True)
 
 
 def _nobody() -> None:
@@ -111,7 +120,7 @@ class SocketTransport:
         reader = self._reader
         if reader is not None:
             self._reader = None
-            trio.lowlevel.reschedule(reader)
+            trio.lowlevel.reschedule(reader, _ARRIVED)
             if not leaving:
                 return
         self.on_activity()

@@ -69,16 +69,28 @@ FIELDS = (
     ),
 )
 
-LOW = {"limit_request_line": 32, "limit_request_fields": 3, "limit_request_field_size": 24}
+LOW = {"limit_request_line": 32, "limit_request_fields": 3, "limit_request_field_size": 26}
 
 LOWERED = tuple(
     replace(case, settings=LOW)
     for case in (
         good("9112-3 lowered: line of 32 bytes", _path(32)),
         bad("9112-3 lowered: line of 33 bytes", _path(33), status=414),
-        good("9110-5.4 lowered: field of 24 bytes", _field(24)),
-        bad("9110-5.4 lowered: field of 25 bytes", _field(25), status=431),
+        good("9110-5.4 lowered: field of 26 bytes", _field(26)),
+        bad("9110-5.4 lowered: field of 27 bytes", _field(27), status=431),
         good("9110-5.4 lowered: three fields", get(b"X: y", b"X: y")),
+        good("9110-5.4 lowered: trailer of 26 bytes", chunked(b"0", b"X: " + b"y" * 23, b"")),
+        bad(
+            "9110-5.4 lowered: trailer of 27 bytes",
+            chunked(b"0", b"X: " + b"y" * 24, b""),
+            status=(400, 431),
+        ),
+        good("9110-5.4 lowered: three trailers", chunked(b"0", *[b"X: y"] * 3, b"")),
+        bad(
+            "9110-5.4 lowered: four trailers",
+            chunked(b"0", *[b"X: y"] * 4, b""),
+            status=(400, 431),
+        ),
         bad("9110-5.4 lowered: four fields", get(b"X: y", b"X: y", b"X: y"), status=431),
     )
 )
@@ -108,6 +120,12 @@ BODIES = tuple(
         bad("9110-15.5.14 chunk above it", chunked(b"11", b"x" * 17, b"0", b""), status=413),
         bad("9110-15.5.14 chunks above it", chunked(*[b"1", b"x"] * 17, b"0", b""), status=413),
         endless("9110-15.5.14 endless chunks", chunked(*[b"8", b"x" * 8] * 1000), status=413),
+        Case(
+            name="9110-15.5.14 length above it of a HEAD",
+            raw=request(b"HEAD / HTTP/1.1", b"Host: h", b"Content-Length: 17"),
+            expect=(Reply(status=413, head=True),),
+            fate="close",
+        ),
         bad("9110-10.1.1 413 instead of 100", _expecting(17), status=413),
         Case(
             name="9110-10.1.1 100 at the limit",

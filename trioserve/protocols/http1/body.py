@@ -101,7 +101,7 @@ class ChunkedDecoder:
         newline = data.find(b"\n", pos)
         if newline < 0:
             self._line += data[pos:]
-            if len(self._line) > limit or b"\r" in self._line[:-1]:
+            if len(self._line) > limit + 1 or b"\r" in self._line[:-1]:
                 raise self._bad_line(self._line)
             return len(data)
         line = self._line + data[pos : newline + 1]

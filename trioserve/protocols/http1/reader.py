@@ -24,7 +24,6 @@ from trioserve.protocols.http1.request import (
     RequestHead,
     inspect_fields,
     parse_request_line,
-    resolve_target,
 )
 
 if TYPE_CHECKING:
@@ -49,12 +48,12 @@ class RequestReader:
     """Requests of one connection, in order.
 
     Attributes:
+        buffer: what nobody has taken yet, from ``_pos`` on; empty when all is taken.
         request_complete: the current request's body has been taken whole (or it has none).
         body_size: bytes of the current body that were handed out so far.
     """
 
     __slots__ = (
-        "_buffer",
         "_decoder",
         "_empty_lines",
         "_host",
@@ -63,14 +62,20 @@ class RequestReader:
         "_pos",
         "_remaining",
         "_scanned",
+        "_small_head",
         "body_size",
+        "buffer",
         "request_complete",
     )
 
     def __init__(self, options: Http1Options) -> None:
         self._options = options
         self._parser = make_field_parser(options.http)
-        self._buffer: bytes | bytearray = b""
+        # No limit but the number of fields can be broken by a head of at most this size.
+        self._small_head = min(
+            options.limit_request_line, options.limit_request_field_size, MAX_HEAD_SIZE
+        )
+        self.buffer: bytes | bytearray = b""
         self._pos = 0  # where in the buffer the unread bytes begin
         self._scanned = 0  # up to where the end of an unfinished head has been looked for
         self._empty_lines = 0
@@ -81,27 +86,20 @@ class RequestReader:
         self.body_size = 0
 
     @property
-    def has_data(self) -> bool:
-        """There are bytes that nobody has taken yet."""
-        return len(self._buffer) > self._pos
-
-    @property
     def head_begun(self) -> bool:
         """Part of a head has come: its sender gets a 408 rather than a silent close."""
-        return self.request_complete and len(self._buffer) > self._pos
+        return self.request_complete and len(self.buffer) > 0
 
     def receive_data(self, data: bytes) -> None:
         """Appends what the peer sent."""
-        if len(self._buffer) == self._pos:
-            self._buffer = data
-            self._pos = 0
-            self._scanned = 0
+        if not self.buffer:
+            self.buffer = data
             return
-        if not isinstance(self._buffer, bytearray):
-            self._buffer = bytearray(self._buffer[self._pos :])
+        if not isinstance(self.buffer, bytearray):
+            self.buffer = bytearray(self.buffer[self._pos :])
             self._scanned -= self._pos
             self._pos = 0
-        self._buffer += data
+        self.buffer += data
 
     def next_request(self) -> RequestHead | None:
         """The next request's head, once it is there in full.
@@ -109,71 +107,70 @@ class RequestReader:
         Raises:
             RemoteProtocolError: the head breaks the policy or a limit; the connection is over.
         """
-        buffer = self._buffer
+        buffer = self.buffer
         pos = self._pos
-        end = buffer.find(b"\r\n\r\n", max(pos, self._scanned - 3)) + 4
+        end = buffer.find(b"\r\n\r\n", self._scanned - 3 if self._scanned > pos + 3 else pos) + 4
         if end < 4:
             self._check_unfinished(pos)
             return None
-        if buffer.startswith(b"\r\n", pos):
+        line_end = buffer.find(b"\r\n", pos)
+        if line_end == pos:
             return self._skip_empty_line()
-        if pos == 0 and end == len(buffer):
-            head = bytes(buffer)
-            self._buffer = b""
+        if end == len(buffer):
+            head = bytes(buffer) if pos == 0 else bytes(buffer[pos:])
+            self.buffer = b""
+            self._pos = 0
         else:
             head = bytes(buffer[pos:end])
             self._pos = end
         self._scanned = 0
-        request = self._parse(head)
-        self._begin_body(request.content_length)
-        return request
-
-    def _parse(self, head: bytes) -> RequestHead:
-        line_end = head.find(b"\r\n")
-        limit = self._options.limit_request_line
-        if line_end > limit > 0:
-            raise RemoteProtocolError(414, f"the request line is longer than {limit} bytes")
-        self._check_size(head, line_end)
-        method, target, minor_version = parse_request_line(head[:line_end])
-        authority = None
-        if target[0] != 0x2F or method == "CONNECT":
-            target, authority = resolve_target(method, target)
-        raw_path, _, query = target.partition(b"?")
-        request = RequestHead(method, raw_path, query, minor_version, [])
-        self._parse_fields(request, head, line_end)
-        if authority is not None:
-            # RFC 9112 section 3.2.2: the target's authority replaces Host.
-            request.headers = [
-                (name, authority if name == b"host" else value) for name, value in request.headers
-            ]
+        line_end -= pos
+        try:
+            if len(head) > self._small_head:
+                self._check_limits(head, line_end)
+            request = parse_request_line(head[:line_end])
+            self._parse_fields(request, head, line_end)
+        except RemoteProtocolError as exc:
+            exc.head_only = head.startswith(b"HEAD ")
+            raise
+        if request.content_length:
+            self._begin_body(request.content_length)
+        else:
+            self.request_complete = True
+            self.body_size = 0
         return request
 
     def _parse_fields(self, request: RequestHead, head: bytes, line_end: int) -> None:
         try:
-            request.headers = self._parser.parse(head, line_end)
+            request.headers = fields = self._parser.parse(head, line_end, request.target)
         except RemoteProtocolError:
             # Where only a parser's own framing rules object, policy has the first word, so that
             # both parsers end in the same status.
             if FIELDS.fullmatch(head, line_end + 2):
                 request.headers = _split_fields(head, line_end)
-                self._limit_fields(len(request.headers))
                 inspect_fields(request, head, self._host)
             raise
-        self._limit_fields(len(request.headers))
+        if len(fields) > self._options.limit_request_fields:
+            raise self._too_many_fields()
         self._host = inspect_fields(request, head, self._host)
+        if request.authority is not None:
+            # RFC 9112 section 3.2.2: the target's authority replaces Host, or stands in for it.
+            others = [field for field in fields if field[0] != b"host"]
+            request.headers = [(b"host", request.authority), *others]
 
-    def _limit_fields(self, count: int) -> None:
-        limit = self._options.limit_request_fields
-        if count > limit > 0:
-            raise RemoteProtocolError(431, f"more than {limit} header fields")
+    def _too_many_fields(self) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            431, f"more than {self._options.limit_request_fields} header fields"
+        )
 
-    def _check_size(self, head: bytes, line_end: int) -> None:
+    def _check_limits(self, head: bytes, line_end: int) -> None:
+        limit = self._options.limit_request_line
+        if line_end > limit:
+            raise RemoteProtocolError(414, f"the request line is longer than {limit} bytes")
+        if len(head) > MAX_HEAD_SIZE:
+            raise RemoteProtocolError(431, f"a head is larger than {MAX_HEAD_SIZE} bytes")
         limit = self._options.limit_request_field_size
-        if len(head) - line_end <= limit or limit <= 0:
-            if len(head) > MAX_HEAD_SIZE:
-                raise RemoteProtocolError(431, f"a head is larger than {MAX_HEAD_SIZE} bytes")
-            return
-        if max(map(len, head[line_end + 2 :].split(b"\r\n"))) > limit:
+        if limit < max(map(len, head[line_end + 2 :].split(b"\r\n"))):
             raise RemoteProtocolError(431, f"a header field is longer than {limit} bytes")
 
     def _skip_empty_line(self) -> RequestHead | None:
@@ -181,7 +178,10 @@ class RequestReader:
         if self._empty_lines > MAX_LEADING_EMPTY_LINES:
             raise RemoteProtocolError(400, "too many empty lines before a request (RFC 9112 2.2)")
         self._pos += 2
-        self._scanned = self._pos
+        if self._pos == len(self.buffer):
+            self.buffer = b""
+            self._pos = 0
+            return None
         request = self.next_request()
         if request is not None:
             self._empty_lines = 0
@@ -189,8 +189,8 @@ class RequestReader:
 
     def _check_unfinished(self, pos: int) -> None:
         """Refuses at once what no further byte can mend, and what is too large already."""
-        buffer = self._buffer
-        if len(buffer) == pos:
+        buffer = self.buffer
+        if not buffer:
             return
         if buffer[pos] not in _TOKEN_START:
             raise RemoteProtocolError(400, "a request must begin with a method (RFC 9112 3.1)")
@@ -200,36 +200,33 @@ class RequestReader:
         self._scanned = len(buffer)
         line_end = buffer.find(b"\r\n", pos)
         limit = self._options.limit_request_line
-        if limit > 0 and (len(buffer) - pos - 1 if line_end < 0 else line_end - pos) > limit:
+        if (len(buffer) - pos - 1 if line_end < 0 else line_end - pos) > limit:
             raise RemoteProtocolError(414, f"the request line is longer than {limit} bytes")
         self._check_unfinished_fields(pos)
 
     def _check_unfinished_fields(self, pos: int) -> None:
         options = self._options
-        buffer = self._buffer
+        buffer = self.buffer
         size = len(buffer) - pos
         if size > MAX_HEAD_SIZE:
             raise RemoteProtocolError(431, f"a head is larger than {MAX_HEAD_SIZE} bytes")
         limit = options.limit_request_field_size
         last_line = buffer.rfind(b"\n")
-        if 0 < limit < len(buffer) - last_line - 2 and last_line > pos:
+        if limit < len(buffer) - last_line - 2 and last_line > pos:
             raise RemoteProtocolError(431, f"a header field is longer than {limit} bytes")
         # A field line has at least four bytes, so counting can wait until there could be enough.
         limit = options.limit_request_fields
-        if limit > 0 and size > 4 * limit and buffer.count(b"\n", pos) > limit + 1:
-            raise RemoteProtocolError(431, f"more than {limit} header fields")
+        if size > 4 * limit and buffer.count(b"\n", pos) > limit + 1:
+            raise self._too_many_fields()
 
     def _begin_body(self, content_length: int) -> None:
         self.body_size = 0
-        self.request_complete = content_length == 0
-        if content_length == 0:
-            return
+        self.request_complete = False
         self._parser.start_over()
         if content_length == CHUNKED:
             options = self._options
             self._decoder = ChunkedDecoder(
-                options.limit_request_fields or MAX_HEAD_SIZE,
-                options.limit_request_field_size or MAX_HEAD_SIZE,
+                options.limit_request_fields, options.limit_request_field_size
             )
         else:
             self._remaining = content_length
@@ -242,7 +239,7 @@ class RequestReader:
         Raises:
             RemoteProtocolError: malformed chunked framing; the connection is over.
         """
-        if self.request_complete or len(self._buffer) == self._pos:
+        if self.request_complete or not self.buffer:
             return b""
         data = self._take(self._remaining if self._decoder is None else None)
         if self._decoder is None:
@@ -254,16 +251,17 @@ class RequestReader:
             if decoder.done:
                 self.request_complete = True
                 self._decoder = None
-                self._buffer = decoder.unused
+                self.buffer = decoder.unused
+                self._pos = 0
         self.body_size += len(data)
         return data
 
     def _take(self, limit: int | None) -> bytes:
         """Up to ``limit`` buffered bytes, without a copy where the whole buffer is taken."""
-        buffer, pos = self._buffer, self._pos
+        buffer, pos = self.buffer, self._pos
         end = len(buffer) if limit is None else min(len(buffer), pos + limit)
         if end == len(buffer):
-            self._buffer = b""
+            self.buffer = b""
             self._pos = 0
             return bytes(buffer) if pos == 0 else bytes(buffer[pos:])
         self._pos = end

@@ -9,6 +9,7 @@ begins where they disagree.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from trioserve.protocols.http1.errors import RemoteProtocolError
 if TYPE_CHECKING:
     from trioserve.types import Headers
 
-__all__ = ["CHUNKED", "FIELDS", "RequestHead", "inspect_fields", "parse_request_line"]
+__all__ = ["CHUNKED", "FIELDS", "TARGET", "RequestHead", "inspect_fields", "parse_request_line"]
 
 #: ``content_length`` of a chunked body.
 CHUNKED: Final = -1
@@ -28,16 +29,17 @@ FIELDS: Final = re.compile(rb"(?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)
 
 #: Visible ASCII but "#": a request target has no fragment. Browsers send characters such as
 #: ``{}|^"`` unescaped in queries, so RFC 3986's narrower set would refuse honest clients.
-_TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e]++")
+TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e]++")
 
 #: RFC 9110 section 7.2 and RFC 3986 section 3.2.2, without userinfo, lists and paths.
 _HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]++|\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[\w.:~\-]++)\])"
+    rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]++|\[([0-9A-Fa-f:.]++)\]|\[[vV][0-9A-Fa-f]++\.[\w.:~\-]++\])"
     rb"(?::([0-9]{0,5}))?"
 )
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*+)(.*+)", re.DOTALL)
 _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _TRANSFER_ENCODING: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*+([^\r\n]*+)", re.IGNORECASE)
+_CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*+([^\r\n]*+)", re.IGNORECASE)
 _DIGITS: Final = re.compile(rb"[0-9]++")
 
 #: The methods of RFC 9110 section 9.3, spelled once. Any other token is a method too.
@@ -58,6 +60,8 @@ class RequestHead:
     """A request's head after policy.
 
     Attributes:
+        target: as sent.
+        authority: where the target brings its own (absolute form), else None.
         method: as sent; methods are case-sensitive (RFC 9110 section 9.1).
         raw_path: the path's bytes before percent-decoding, without the query.
         query: the bytes after the first "?", or empty.
@@ -69,6 +73,7 @@ class RequestHead:
     """
 
     __slots__ = (
+        "authority",
         "content_length",
         "expect_continue",
         "headers",
@@ -77,27 +82,33 @@ class RequestHead:
         "minor_version",
         "query",
         "raw_path",
+        "target",
     )
 
+    headers: Headers
+
     def __init__(
-        self, method: str, raw_path: bytes, query: bytes, minor_version: int, headers: Headers
+        self, method: str, target: bytes, raw_path: bytes, query: bytes, minor_version: int
     ) -> None:
         self.method = method
+        self.target = target
+        self.authority: bytes | None = None
         self.raw_path = raw_path
         self.query = query
         self.minor_version = minor_version
-        self.headers = headers
         self.content_length = 0
         self.keep_alive = minor_version == 1
         self.expect_continue = False
 
 
-def parse_request_line(line: bytes) -> tuple[str, bytes, int]:
-    """Method, target and minor version of a request line without its CRLF.
+def parse_request_line(line: bytes) -> RequestHead:
+    """A head without its fields, from a request line without its CRLF.
+
+    The target's characters are left to the parser of the fields, which sees them too.
 
     Raises:
         RemoteProtocolError: 400 for anything but ``method SP target SP HTTP/1.x`` (RFC 9112
-            section 3), 505 for another major version (RFC 9110 section 15.6.6).
+            section 3), 505 for another major version (RFC 9110 section 15.6.6), 501 for CONNECT.
     """
     try:
         method, target, version = line.split(b" ")
@@ -121,14 +132,17 @@ def parse_request_line(line: bytes) -> tuple[str, bytes, int]:
         if not FIELD_NAME.fullmatch(method):
             raise RemoteProtocolError(400, "the method is no token (RFC 9110 section 9.1)")
         name = method.decode("ascii")
-    if not _TARGET.fullmatch(target):
-        raise RemoteProtocolError(
-            400, "the request target holds a character that no URI may hold there (RFC 9112 3.2)"
-        )
-    return name, target, minor
+    if target[:1] == b"/" and name != "CONNECT":
+        path, _, query = target.partition(b"?")
+        return RequestHead(name, target, path, query, minor)
+    path, authority = _resolve_target(name, target)
+    path, _, query = path.partition(b"?")
+    request = RequestHead(name, target, path, query, minor)
+    request.authority = authority
+    return request
 
 
-def resolve_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
+def _resolve_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
     """The path with its query, and the authority where the target brings its own (RFC 9112 3.2).
 
     Raises:
@@ -136,8 +150,6 @@ def resolve_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
     """
     if method == "CONNECT":
         raise RemoteProtocolError(501, "CONNECT needs a proxy, and this is an origin server")
-    if target[:1] == b"/":
-        return target, None
     if target == b"*":
         if method == "OPTIONS":
             return target, None
@@ -153,7 +165,15 @@ def resolve_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
 
 def _valid_host(value: bytes) -> bool:
     match = _HOST.fullmatch(value)
-    return match is not None and (not match[1] or int(match[1]) <= 65535)
+    if match is None or (match[2] and int(match[2]) > 65535):
+        return False
+    if match[1] is None:
+        return True
+    try:
+        ipaddress.IPv6Address(match[1].decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) -> bytes | None:
@@ -180,8 +200,6 @@ def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) 
                 raise RemoteProtocolError(400, "more than one Host (RFC 9112 section 3.2)")
             host = value
         elif name == b"content-length":
-            if length is not None:
-                raise RemoteProtocolError(400, "more than one Content-Length (RFC 9112 6.3)")
             length = value
         elif name == b"connection":
             connection = value if connection is None else connection + b"," + value
@@ -198,7 +216,10 @@ def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) 
         _check_transfer_encoding(request, head, length)
         request.content_length = CHUNKED
     elif length is not None:
-        request.content_length = _parse_content_length(length)
+        values = _CONTENT_LENGTH.findall(head)  # h11 makes one of several equal ones
+        if len(values) != 1:
+            raise RemoteProtocolError(400, "more than one Content-Length (RFC 9112 section 6.3)")
+        request.content_length = _parse_content_length(values[0].rstrip(b" \t"))
     if connection is not None:
         request.keep_alive = _persists(request.minor_version, connection)
     if expect is not None and request.minor_version:

@@ -57,7 +57,7 @@ _CONNECTION: Final = int(Special.CONNECTION)
 def _status_line(status: int) -> bytes:
     line = _STATUS_LINES.get(status)
     if line is None:
-        line = b"HTTP/1.1 %d %s\r\n" % (check_status(status), reason_phrase(status).encode())
+        line = b"HTTP/1.1 %d %s" % (check_status(status), reason_phrase(status).encode())
         _STATUS_LINES[status] = line
     return line
 
@@ -66,13 +66,15 @@ class DefaultFields:
     """The Server and Date fields, for each case of what the application says itself.
 
     ``blocks[seen & 3]`` is what is to be added when the application has sent the fields ``seen``
-    (Special.DATE, Special.SERVER).
+    (Special.DATE, Special.SERVER), and ``counts[seen & 3]`` how many lines that is. A line begins
+    with its CRLF here.
     """
 
-    __slots__ = ("blocks",)
+    __slots__ = ("blocks", "counts")
 
     def __init__(self, server: bytes, date: bytes) -> None:
         self.blocks = (server + date, server, date, b"")
+        self.counts = tuple(block.count(b"\r\n") for block in self.blocks)
 
 
 class ResponseEncoder:
@@ -124,9 +126,8 @@ class ResponseEncoder:
             AppProtocolError: a bad status, name, value or Content-Length. Nothing has changed
                 then, so that an error response can still be encoded.
         """
-        lines = [_status_line(status), b""]
+        pieces = [_STATUS_LINES.get(status) or _status_line(status), b""]
         seen = 0
-        count = 1
         length: int | None = None
         keep_alive = self.keep_alive
         for name, value in headers:
@@ -141,26 +142,28 @@ class ResponseEncoder:
                     continue
                 if special > _CONNECTION:
                     continue
-            lines += (prefix, value, b"\r\n")
-            count += 1
-        lines[1] = defaults.blocks[seen & 3]
+            pieces += (prefix, value)
+        # A CRLF for each of the application's fields, and two for the end of the head.
+        count = len(pieces) // 2 + 1
+        pieces[1] = defaults.blocks[seen & 3]
+        count += defaults.counts[seen & 3]
         framing, length = self._choose_framing(status, length, body_size, trailers)
         if length is not None:
-            lines.append(b"content-length: %d\r\n" % length)
+            pieces.append(b"\r\ncontent-length: %d" % length)
             count += 1
         elif framing is Framing.CHUNKED:
-            lines.append(b"transfer-encoding: chunked\r\n")
+            pieces.append(b"\r\ntransfer-encoding: chunked")
             count += 1
         elif framing is Framing.UNTIL_CLOSE:
             keep_alive = False
         if not keep_alive:
-            lines.append(b"connection: close\r\n")
+            pieces.append(b"\r\nconnection: close")
             count += 1
         elif not self._minor_version:
-            lines.append(b"connection: keep-alive\r\n")
+            pieces.append(b"\r\nconnection: keep-alive")
             count += 1
-        lines.append(b"\r\n")
-        head = encode_field_block(lines, count + 1 + lines[1].count(b"\n"))
+        pieces.append(b"\r\n\r\n")
+        head = encode_field_block(pieces, count)
         self.keep_alive = keep_alive
         self.framing = framing
         self._remaining = length or 0
@@ -239,7 +242,8 @@ class ResponseEncoder:
         block = encode_fields(headers, FORBIDDEN_IN_TRAILERS)
         if self.framing is not Framing.CHUNKED:
             return b""
-        return block if more else block + b"\r\n"
+        # The last line's CRLF, or the last chunk's, is there already; each line brings its next.
+        return block[2:] + b"\r\n" * bool(block) + (b"" if more else b"\r\n")
 
     def encode_interim(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """A 1xx response (RFC 9110 section 15.2); empty for HTTP/1.0, which knows none.
@@ -250,7 +254,7 @@ class ResponseEncoder:
         block = encode_fields(headers, _NOTHING)
         if not self._minor_version:
             return b""
-        return b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, reason_phrase(status).encode(), block)
+        return b"HTTP/1.1 %d %s%s\r\n\r\n" % (status, reason_phrase(status).encode(), block)
 
 
 def _application_length(value: bytes, before: int | None) -> int:
