@@ -88,6 +88,8 @@ class Http1Connection:
         "_expired",
         "_head_deadline",
         "_idle",
+        "_limited",
+        "_max_body_size",
         "_reader",
         "_request",
         "_requests",
@@ -122,6 +124,8 @@ class Http1Connection:
         self._body_waited = 0.0
         self._ending = False  # no further request is to be read
         self._head_deadline = math.inf
+        self._limited = False  # the scope has a deadline
+        self._max_body_size = shared.config.max_body_size or math.inf
         self._idle = False  # it ended between two exchanges
         self._began = 0.0  # when the current exchange did; only kept for the access log
         self._expired = False  # the reaper has ended the wait that is under way
@@ -183,7 +187,11 @@ class Http1Connection:
         """Exchange after exchange; False once another task has taken the connection over."""
         app = self._shared.app
         while True:
-            if exchange is not None and not await self._prepare_next(exchange):
+            if (
+                exchange is not None
+                and not self._is_ready(exchange)
+                and not await self._make_ready(exchange)
+            ):
                 return True
             request = await self._next_request()
             if request is None:
@@ -206,51 +214,46 @@ class Http1Connection:
     async def _next_request(self) -> RequestHead | None:
         """The next head; None when there is none to come."""
         reader = self._reader
-        shared = self._shared
         try:
-            request = reader.next_request() if reader.buffer else None
-            while request is None:
-                if not await self._receive_for_head():
+            while True:
+                if reader.buffer:
+                    request = reader.next_request()
+                    if request is not None:
+                        break
+                if not self._begin_wait_for_head():
                     return None
-                request = reader.next_request()
-            limit = shared.config.max_body_size
-            if 0 < limit < request.content_length:
-                raise RemoteProtocolError(
-                    413,
-                    f"the body is larger than {limit} bytes",
-                    head_only=request.method == "HEAD",
-                )
+                data = await self._transport.receive()
+                self.deadline = math.inf
+                if not data:
+                    if reader.buffer and self._expired:
+                        raise RemoteProtocolError(408, "the request took too long to arrive")
+                    self._idle = True
+                    return None
+                reader.receive_data(data)
+            if request.content_length > self._max_body_size:
+                raise self._too_large(head_only=request.method == "HEAD")
         except RemoteProtocolError as exc:
             await self._reject(exc)
             return None
         self._head_deadline = math.inf
         return request
 
-    async def _receive_for_head(self) -> bool:
-        """Waits for bytes of a head; False if none will come."""
-        reader = self._reader
-        transport = self._transport
+    def _begin_wait_for_head(self) -> bool:
+        """Sets the deadline of the wait for a head's bytes; False if it isn't to be waited for."""
         shared = self._shared
-        if reader.buffer:
+        if self._reader.buffer:
             # From its first byte on a head has one deadline, however it trickles in.
             if self._head_deadline == math.inf:
                 self._head_deadline = shared.now() + shared.header_timeout
             self.deadline = self._head_deadline
-        elif shared.draining and not transport.has_arrived():
+        elif shared.draining and not self._transport.has_arrived():
             self._idle = True
             return False
+        elif self._requests:
+            self.deadline = shared.now() + shared.keep_alive_timeout
         else:
-            idle_timeout = shared.keep_alive_timeout if self._requests else shared.header_timeout
-            self.deadline = shared.now() + idle_timeout
-        data = await transport.receive()
-        self.deadline = math.inf
-        if data:
-            reader.receive_data(data)
-            return True
-        if reader.buffer and self._expired:
-            raise RemoteProtocolError(408, "the request took too long to arrive")
-        self._idle = True
-        return False
+            self.deadline = shared.now() + shared.header_timeout
+        return True
 
     def _begin_exchange(self, request: RequestHead) -> HttpExchange:
         shared = self._shared
@@ -269,13 +272,25 @@ class Http1Connection:
         if shared.access_log is not None:
             self._began = shared.now()
         if shared.request_timeout != math.inf:
-            self._scope.deadline = shared.now() + shared.request_timeout
+            self._set_deadline(shared.now() + shared.request_timeout)
         if self._transport.peer is not _PRESENT:
             self._on_activity()
         return exchange
 
-    async def _prepare_next(self, exchange: HttpExchange) -> bool:
-        """After an exchange: whether the connection can carry another one."""
+    def _is_ready(self, exchange: HttpExchange) -> bool:
+        """After an exchange: whether the next one can begin with nothing to be done before."""
+        return (
+            self._encoder.keep_alive
+            and exchange.response_complete
+            and self._reader.request_complete
+            and self._transport.peer is _PRESENT
+            and not self._limited
+            and not self._ending
+            and contextvars.copy_context() == self._context
+        )
+
+    async def _make_ready(self, exchange: HttpExchange) -> bool:
+        """Does what is to be done before the next exchange; False if there can't be one."""
         if (
             not self._encoder.keep_alive
             or self._ending
@@ -285,10 +300,9 @@ class Http1Connection:
             return False
         if not self._reader.request_complete and not await self._drain_body():
             return False
-        if self._scope.deadline != math.inf:
-            self._scope.deadline = math.inf
-        if contextvars.copy_context() != self._context:
-            await self._renew_context()
+        self._scope.deadline = math.inf
+        self._limited = False
+        await self._renew_context()
         return True
 
     async def _renew_context(self) -> None:
@@ -472,7 +486,11 @@ class Http1Connection:
 
     def _set_grace(self) -> None:
         grace = self._shared.config.asgi_disconnect_grace_period
-        self._scope.deadline = min(self._scope.deadline, self._shared.now() + grace)
+        self._set_deadline(min(self._scope.deadline, self._shared.now() + grace))
+
+    def _set_deadline(self, deadline: float) -> None:
+        self._scope.deadline = deadline
+        self._limited = True
 
     def successor_of(self) -> HttpExchange | None:
         """The exchange after which another task should go on, or None if there's no need to."""
@@ -526,12 +544,16 @@ class Http1Connection:
         """The client has left, but the application is still taking what it sent before."""
         if self._shared.request_timeout == math.inf:
             grace = self._shared.config.asgi_disconnect_grace_period
-            self._scope.deadline = self._shared.now() + grace
+            self._set_deadline(self._shared.now() + grace)
 
     def _check_body_size(self) -> None:
-        limit = self._shared.config.max_body_size
-        if 0 < limit < self._reader.body_size:
-            raise RemoteProtocolError(413, f"the body is larger than {limit} bytes")
+        if self._reader.body_size > self._max_body_size:
+            raise self._too_large(head_only=False)
+
+    def _too_large(self, *, head_only: bool) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            413, f"the body is larger than {self._max_body_size} bytes", head_only=head_only
+        )
 
     async def _read_body(self) -> tuple[bytes, bool] | None:
         """What has come of the body, else what comes next; None if the client left."""
@@ -599,13 +621,13 @@ class Http1Connection:
         body_size: int | None,
         trailers: bool,
     ) -> bytes:
-        encoder = self._encoder
-        if self._shared.draining or (
+        shared = self._shared
+        if shared.draining or (
             not self._reader.request_complete and not self._can_drain_body()
         ):
-            encoder.keep_alive = False
-        return encoder.encode_head(
-            status, headers, body_size, trailers, self._shared.default_fields()
+            self._encoder.keep_alive = False
+        return self._encoder.encode_head(
+            status, headers, body_size, trailers, shared.default_fields()
         )
 
     def _can_drain_body(self) -> bool:

@@ -72,7 +72,7 @@ class HttpScopes:
             "raw_path": raw_path,
             "query_string": request.query,
             "root_path": self.root_path,
-            "headers": request.headers,
+            "headers": request.headers.copy(),
             "client": self.client,
             "server": self.server,
             "state": self.state.copy(),

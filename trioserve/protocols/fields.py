@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FIELD_NAME",
     "FORBIDDEN_IN_TRAILERS",
+    "KNOWN_FIELDS",
     "TOKEN",
     "Special",
     "check_status",
@@ -87,7 +88,7 @@ _SPECIAL: Final = {
 
 #: name as the application wrote it → (b"\r\nname: ", what is special about it). It is filled as names
 #: come and bounded, so an application that makes names up can't make it grow.
-_KNOWN: Final[dict[bytes, tuple[bytes, int]]] = {}
+KNOWN_FIELDS: Final[dict[bytes, tuple[bytes, int]]] = {}
 _KNOWN_LIMIT: Final = 1024
 
 
@@ -98,7 +99,7 @@ def field_info(name: bytes) -> tuple[bytes, int]:
         AppProtocolError: it is no bytes object, or no token (RFC 9110 section 5.1).
     """
     try:
-        return _KNOWN[name]
+        return KNOWN_FIELDS[name]
     except (KeyError, TypeError):
         pass
     if not isinstance(name, bytes) or not FIELD_NAME.fullmatch(name):
@@ -108,8 +109,8 @@ def field_info(name: bytes) -> tuple[bytes, int]:
         )
     lower = name.lower()
     info = (b"\r\n" + lower + b": ", int(_SPECIAL.get(lower, Special.NONE)))
-    if len(_KNOWN) < _KNOWN_LIMIT:
-        _KNOWN[name] = info
+    if len(KNOWN_FIELDS) < _KNOWN_LIMIT:
+        KNOWN_FIELDS[name] = info
     return info
 
 

@@ -34,6 +34,9 @@ __all__ = ["RequestReader"]
 
 #: Whatever the limits are set to, no head is larger.
 MAX_HEAD_SIZE: Final = 1024 * 1024
+#: A client that repeats its last request to the letter (a poller, a health check) isn't parsed
+#: again; larger heads are not kept for it.
+REPEATED_HEAD_SIZE: Final = 1024
 #: RFC 9112 section 2.2: at least one empty line before a request line is to be ignored.
 MAX_LEADING_EMPTY_LINES: Final = 2
 
@@ -57,6 +60,8 @@ class RequestReader:
         "_decoder",
         "_empty_lines",
         "_host",
+        "_last_head",
+        "_last_request",
         "_options",
         "_parser",
         "_pos",
@@ -75,6 +80,8 @@ class RequestReader:
         self._small_head = min(
             options.limit_request_line, options.limit_request_field_size, MAX_HEAD_SIZE
         )
+        self._last_head = b""
+        self._last_request: RequestHead
         self.buffer: bytes | bytearray = b""
         self._pos = 0  # where in the buffer the unread bytes begin
         self._scanned = 0  # up to where the end of an unfinished head has been looked for
@@ -102,7 +109,7 @@ class RequestReader:
         self.buffer += data
 
     def next_request(self) -> RequestHead | None:
-        """The next request's head, once it is there in full.
+        """The next request's head, once it is there in full. It is not to be changed.
 
         Raises:
             RemoteProtocolError: the head breaks the policy or a limit; the connection is over.
@@ -125,6 +132,18 @@ class RequestReader:
             self._pos = end
         self._scanned = 0
         line_end -= pos
+        if head == self._last_head:
+            request = self._last_request
+        else:
+            request = self._parse(head, line_end)
+        if request.content_length:
+            self._begin_body(request.content_length)
+        else:
+            self.request_complete = True
+            self.body_size = 0
+        return request
+
+    def _parse(self, head: bytes, line_end: int) -> RequestHead:
         try:
             if len(head) > self._small_head:
                 self._check_limits(head, line_end)
@@ -133,11 +152,9 @@ class RequestReader:
         except RemoteProtocolError as exc:
             exc.head_only = head.startswith(b"HEAD ")
             raise
-        if request.content_length:
-            self._begin_body(request.content_length)
-        else:
-            self.request_complete = True
-            self.body_size = 0
+        if len(head) <= REPEATED_HEAD_SIZE:
+            self._last_head = head
+            self._last_request = request
         return request
 
     def _parse_fields(self, request: RequestHead, head: bytes, line_end: int) -> None:

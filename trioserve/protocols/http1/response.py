@@ -27,6 +27,7 @@ from trioserve.protocols.fields import (
     check_status,
     encode_field_block,
     encode_fields,
+    KNOWN_FIELDS,
     field_info,
     reason_phrase,
 )
@@ -131,7 +132,7 @@ class ResponseEncoder:
         length: int | None = None
         keep_alive = self.keep_alive
         for name, value in headers:
-            prefix, special = field_info(name)
+            prefix, special = KNOWN_FIELDS.get(name) or field_info(name)
             if special:
                 seen |= special
                 if special == _CONTENT_LENGTH:
@@ -147,7 +148,10 @@ class ResponseEncoder:
         count = len(pieces) // 2 + 1
         pieces[1] = defaults.blocks[seen & 3]
         count += defaults.counts[seen & 3]
-        framing, length = self._choose_framing(status, length, body_size, trailers)
+        if length is not None and length == body_size and not self._unusual(status, trailers):
+            framing = Framing.LENGTH
+        else:
+            framing, length = self._choose_framing(status, length, body_size, trailers)
         if length is not None:
             pieces.append(b"\r\ncontent-length: %d" % length)
             count += 1
@@ -169,6 +173,9 @@ class ResponseEncoder:
         self._remaining = length or 0
         self.started = True
         return head
+
+    def _unusual(self, status: int, trailers: bool) -> bool:
+        return self._head_only or trailers or status == 204 or status == 304
 
     def _choose_framing(
         self, status: int, length: int | None, body_size: int | None, trailers: bool
