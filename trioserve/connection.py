@@ -11,8 +11,8 @@ more by then, the connection is *handed over*: a successor task takes it on, and
 finishes its application.
 
 Deadlines: waiting for a client sets ``deadline``, which the reaper compares with the clock; no
-timer is armed. A client's leaving, and ``request_timeout``, set the deadline of the cancel scope that
-the application runs in.
+timer is armed. A client's leaving, and ``request_timeout``, set the deadline of the cancel scope
+that the application runs in.
 
 Border: whatever an application raises ends here, logged once. Only Cancelled, KeyboardInterrupt and
 SystemExit pass.
@@ -262,8 +262,7 @@ class Http1Connection:
         self._encoder.begin(
             request.minor_version,
             request.method == "HEAD",
-            request.keep_alive
-            and self._requests != shared.config.max_requests_per_connection,
+            request.keep_alive and self._requests != shared.config.max_requests_per_connection,
         )
         self._expect_continue = request.expect_continue
         self._body_waited = 0.0
@@ -421,7 +420,7 @@ class Http1Connection:
         await self._send_error(None, error.status, error.reason)
 
     async def _fail_body(self, exchange: HttpExchange, error: RemoteProtocolError) -> None:
-        """A body that breaks the protocol or a limit: the client hears why, the app that it left."""
+        """A body that breaks the protocol or a limit: the client hears why, the app of a leave."""
         self._ending = True
         _log.info("refused a body from %s: %s", self._scopes.client, error)
         if not exchange.response_complete:
@@ -512,11 +511,7 @@ class Http1Connection:
 
     def drain(self) -> None:
         """The server is stopping: an idle connection ends now, a busy one after its exchange."""
-        if (
-            self._exchange is None
-            and not self._reader.buffer
-            and not self._transport.has_arrived()
-        ):
+        if self._exchange is None and not self._reader.buffer and not self._transport.has_arrived():
             self._transport.interrupt()
 
     # -- Carrier ----------------------------------------------------------------------------
@@ -622,9 +617,7 @@ class Http1Connection:
         trailers: bool,
     ) -> bytes:
         shared = self._shared
-        if shared.draining or (
-            not self._reader.request_complete and not self._can_drain_body()
-        ):
+        if shared.draining or (not self._reader.request_complete and not self._can_drain_body()):
             self._encoder.keep_alive = False
         return self._encoder.encode_head(
             status, headers, body_size, trailers, shared.default_fields()

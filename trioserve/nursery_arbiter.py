@@ -88,13 +88,12 @@ class NurseryArbiter:
             raise failure
 
     async def _serve(self, nursery: trio.Nursery) -> None:
-        async with open_listeners(self._config) as listeners:
-            async with trio.open_nursery() as serving:
-                addresses = await serving.start(
-                    serve_until, self._stop, self._app, self._config, listeners
-                )
-                if self.phase is Phase.STARTING:
-                    self._announce(addresses)
+        async with open_listeners(self._config) as listeners, trio.open_nursery() as serving:
+            addresses = await serving.start(
+                serve_until, self._stop, self._app, self._config, listeners
+            )
+            if self.phase is Phase.STARTING:
+                self._announce(addresses)
 
     def _announce(self, addresses: tuple[BoundAddress, ...]) -> None:
         self.phase = Phase.SERVING

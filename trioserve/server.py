@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from trioserve.addresses import BoundAddress
-    from trioserve.transports import Transport
     from trioserve.types import ASGIApp
 
 __all__ = ["Server", "open_server", "serve", "serve_until"]
@@ -275,11 +274,9 @@ async def serve(
         BindError: an address can't be bound.
         StartupError: the application's lifespan startup failed.
 
-    *Cancellation*: a clean stop. Requests under way are cancelled, the application gets its lifespan
-    shutdown (bounded by ``lifespan_shutdown_timeout``), sockets are closed, socket files removed.
+    *Cancellation*: a clean stop. Requests under way are cancelled, the app gets its lifespan
+    shutdown (bounded by ``lifespan_shutdown_timeout``), sockets close, socket files are removed.
     """
     config = config or Config()
     async with open_listeners(config) as listeners:
         await serve_until(trio.Event(), app, config, listeners, task_status=task_status)
-
-

@@ -82,8 +82,7 @@ class BackgroundNursery:
         *args: Any,
         name: object = None,
     ) -> Any:
-        """As trio.Nursery.start; an exception before started() is raised here, a later one logged.
-        """
+        """As trio.Nursery.start; an error before started() is raised here, a later one logged."""
 
         async def run(task_status: trio.TaskStatus[Any]) -> None:
             status = _Started(task_status)
@@ -124,7 +123,7 @@ def _log_failure(async_fn: object, exc: BaseException) -> None:
 
 @contextlib.asynccontextmanager
 async def open_background() -> AsyncIterator[BackgroundNursery]:
-    """Opens the nursery; leaving waits for its tasks, for as long as its scope's deadline allows."""
+    """Opens the nursery; leaving waits for its tasks until its scope's deadline."""
     async with trio.open_nursery() as nursery:
         yield BackgroundNursery(nursery)
         left = len(nursery.child_tasks)

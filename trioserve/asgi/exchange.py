@@ -137,9 +137,13 @@ class HttpExchange:
             handler = self._row[message["type"]]
         except (KeyError, TypeError):
             raise self._illegal(message) from None
-        waiting = handler(self, message)
-        if waiting is not None:
-            await waiting
+        try:
+            waiting = handler(self, message)
+            if waiting is not None:
+                await waiting
+        except ClientDisconnectedError:
+            self.told = True
+            raise
         if self._row is _DONE and not self.response_complete:
             self.complete()
 
@@ -243,7 +247,6 @@ class HttpExchange:
         return self._carrier.send_interim(103, links)
 
     def _gone(self, message: Message) -> None:
-        self.told = True
         raise ClientDisconnectedError("the client has disconnected")
 
     # -- errors -----------------------------------------------------------------------------
@@ -285,9 +288,7 @@ _MORE: Mapping[str, Handler] = {
 }
 _TRAILERS: Mapping[str, Handler] = {"http.response.trailers": HttpExchange._trailer_fields}
 _DONE: Mapping[str, Handler] = {}
-_GONE: Mapping[str, Handler] = dict.fromkeys(
-    (*_START, *_BODY, *_TRAILERS), HttpExchange._gone
-)
+_GONE: Mapping[str, Handler] = dict.fromkeys((*_START, *_BODY, *_TRAILERS), HttpExchange._gone)
 
 HttpExchange._ROWS = {
     "before http.response.start": _START,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The ASGI lifespan protocol, version 2.0: startup before the first request, shutdown after the last.
+"""The ASGI lifespan protocol 2.0: startup before the first request, shutdown after the last.
 
 Tasks: one, the application called with the lifespan scope. ``open_lifespan`` starts it, tells it of
 startup and shutdown, and waits for it. What crosses: two events each way, in ``_Lifespan``.

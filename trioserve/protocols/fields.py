@@ -86,8 +86,8 @@ _SPECIAL: Final = {
     b"proxy-connection": Special.HOP_BY_HOP,
 }
 
-#: name as the application wrote it → (b"\r\nname: ", what is special about it). It is filled as names
-#: come and bounded, so an application that makes names up can't make it grow.
+#: name as the application wrote it → (b"\r\nname: ", what is special about it). It is filled as
+#: names come and bounded, so an application that makes names up can't make it grow.
 KNOWN_FIELDS: Final[dict[bytes, tuple[bytes, int]]] = {}
 _KNOWN_LIMIT: Final = 1024
 

@@ -45,7 +45,6 @@ _LEAVING: Final = Peer.LEAVING
 _LOST: Final = Peer.LOST
 
 
-
 class _Wake(Value[bool]):
     """What a parked receive() is woken with; unlike other outcomes it may be used again."""
 

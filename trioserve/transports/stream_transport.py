@@ -190,4 +190,3 @@ class StreamTransport:
         # Shielded, since cancellation is the usual reason to be here; bounded by its deadline.
         with trio.move_on_after(0 if lost else _CLOSE_TIMEOUT, shield=True):
             await self._stream.aclose()
-

@@ -132,10 +132,7 @@ class RequestReader:
             self._pos = end
         self._scanned = 0
         line_end -= pos
-        if head == self._last_head:
-            request = self._last_request
-        else:
-            request = self._parse(head, line_end)
+        request = self._last_request if head == self._last_head else self._parse(head, line_end)
         if request.content_length:
             self._begin_body(request.content_length)
         else:

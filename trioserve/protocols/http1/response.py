@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Final
 from trioserve.errors import AppProtocolError
 from trioserve.protocols.fields import (
     FORBIDDEN_IN_TRAILERS,
+    KNOWN_FIELDS,
     Special,
     check_status,
     encode_field_block,
     encode_fields,
-    KNOWN_FIELDS,
     field_info,
     reason_phrase,
 )
@@ -47,10 +47,15 @@ class Framing(Enum):
     UNTIL_CLOSE = auto()
 
 
+# An enum's member costs two look-ups each time it is named.
+_NO_BODY: Final = Framing.NO_BODY
+_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+_UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
+
 _STATUS_LINES: Final[dict[int, bytes]] = {}
+_LENGTH_PREFIX: Final = b"\r\ncontent-length: "
 _NOTHING: Final = frozenset[bytes]()
-_DATE: Final = int(Special.DATE)
-_SERVER: Final = int(Special.SERVER)
 _CONTENT_LENGTH: Final = int(Special.CONTENT_LENGTH)
 _CONNECTION: Final = int(Special.CONNECTION)
 
@@ -66,8 +71,8 @@ def _status_line(status: int) -> bytes:
 class DefaultFields:
     """The Server and Date fields, for each case of what the application says itself.
 
-    ``blocks[seen & 3]`` is what is to be added when the application has sent the fields ``seen``
-    (Special.DATE, Special.SERVER), and ``counts[seen & 3]`` how many lines that is. A line begins
+    ``blocks[seen]`` is what is to be added when the application has sent the fields ``seen``
+    (Special.DATE, Special.SERVER), and ``counts[seen]`` how many lines that is. A line begins
     with its CRLF here.
     """
 
@@ -129,36 +134,33 @@ class ResponseEncoder:
         """
         pieces = [_STATUS_LINES.get(status) or _status_line(status), b""]
         seen = 0
-        length: int | None = None
         keep_alive = self.keep_alive
+        length_value: bytes | None = None
         for name, value in headers:
             prefix, special = KNOWN_FIELDS.get(name) or field_info(name)
-            if special:
+            if not special:
+                pieces.append(prefix)
+                pieces.append(value)
+            elif special == _CONTENT_LENGTH:
+                length_value = _same_length(value, length_value)
+            elif special == _CONNECTION:
+                keep_alive = keep_alive and b"close" not in value.lower()
+            elif special < _CONTENT_LENGTH:
                 seen |= special
-                if special == _CONTENT_LENGTH:
-                    length = _application_length(value, length)
-                    continue
-                if special == _CONNECTION:
-                    keep_alive = keep_alive and b"close" not in value.lower()
-                    continue
-                if special > _CONNECTION:
-                    continue
-            pieces += (prefix, value)
+                pieces += (prefix, value)
+        length = None if length_value is None else _parse_length(length_value)
         # A CRLF for each of the application's fields, and two for the end of the head.
-        count = len(pieces) // 2 + 1
-        pieces[1] = defaults.blocks[seen & 3]
-        count += defaults.counts[seen & 3]
-        if length is not None and length == body_size and not self._unusual(status, trailers):
-            framing = Framing.LENGTH
-        else:
-            framing, length = self._choose_framing(status, length, body_size, trailers)
+        count = len(pieces) // 2 + 1 + defaults.counts[seen]
+        pieces[1] = defaults.blocks[seen]
+        framing, length = self._choose_framing(status, length, body_size, trailers)
         if length is not None:
-            pieces.append(b"\r\ncontent-length: %d" % length)
+            pieces.append(_LENGTH_PREFIX)
+            pieces.append(length_value or b"%d" % length)
             count += 1
-        elif framing is Framing.CHUNKED:
+        elif framing is _CHUNKED:
             pieces.append(b"\r\ntransfer-encoding: chunked")
             count += 1
-        elif framing is Framing.UNTIL_CLOSE:
+        elif framing is _UNTIL_CLOSE:
             keep_alive = False
         if not keep_alive:
             pieces.append(b"\r\nconnection: close")
@@ -174,29 +176,26 @@ class ResponseEncoder:
         self.started = True
         return head
 
-    def _unusual(self, status: int, trailers: bool) -> bool:
-        return self._head_only or trailers or status == 204 or status == 304
-
     def _choose_framing(
         self, status: int, length: int | None, body_size: int | None, trailers: bool
     ) -> tuple[Framing, int | None]:
         """The framing, and the Content-Length to announce."""
         if status == 204:
-            return Framing.NO_BODY, None  # RFC 9110 section 8.6: no Content-Length in a 204
+            return _NO_BODY, None  # RFC 9110 section 8.6: no Content-Length in a 204
         if self._head_only or status == 304:
             # A HEAD's Content-Length is what GET would have: an empty body given tells nothing.
-            return Framing.NO_BODY, body_size or None if length is None else length
+            return _NO_BODY, (body_size or None) if length is None else length
         if trailers and self._minor_version:
-            return Framing.CHUNKED, None
+            return _CHUNKED, None
         if length is not None:
             if body_size is not None and body_size != length:
                 raise AppProtocolError(
                     f"content-length says {length}, but the body has {body_size} bytes"
                 )
-            return Framing.LENGTH, length
+            return _LENGTH, length
         if body_size is not None:
-            return Framing.LENGTH, body_size
-        return (Framing.CHUNKED if self._minor_version else Framing.UNTIL_CLOSE), None
+            return _LENGTH, body_size
+        return (_CHUNKED if self._minor_version else _UNTIL_CLOSE), None
 
     def encode_body(self, body: bytes, more: bool, trailers: bool) -> Sequence[bytes]:
         """The pieces of one body message; large ones are handed on as they are, without a copy.
@@ -205,15 +204,15 @@ class ResponseEncoder:
             AppProtocolError: more than Content-Length says, or less at the end. Nothing of this
                 message is to be written then, and the connection can't go on.
         """
-        if self.framing is Framing.LENGTH:
+        if self.framing is _LENGTH:
             self.count_body(len(body), more)
             return (body,)
-        if self.framing is Framing.CHUNKED:
+        if self.framing is _CHUNKED:
             end = b"" if more else b"0\r\n" if trailers else b"0\r\n\r\n"
             if not body:
                 return (end,) if end else ()
             return (b"%x\r\n" % len(body), body, b"\r\n" + end)
-        if self.framing is Framing.UNTIL_CLOSE:
+        if self.framing is _UNTIL_CLOSE:
             return (body,)
         return ()
 
@@ -223,7 +222,7 @@ class ResponseEncoder:
         Raises:
             AppProtocolError: as encode_body.
         """
-        if self.framing is not Framing.LENGTH:
+        if self.framing is not _LENGTH:
             return
         remaining = self._remaining - size
         if remaining < 0:
@@ -247,7 +246,7 @@ class ResponseEncoder:
             AppProtocolError: a field that RFC 9110 section 6.5.1 forbids in trailers.
         """
         block = encode_fields(headers, FORBIDDEN_IN_TRAILERS)
-        if self.framing is not Framing.CHUNKED:
+        if self.framing is not _CHUNKED:
             return b""
         # The last line's CRLF, or the last chunk's, is there already; each line brings its next.
         return block[2:] + b"\r\n" * bool(block) + (b"" if more else b"\r\n")
@@ -264,10 +263,17 @@ class ResponseEncoder:
         return b"HTTP/1.1 %d %s%s\r\n\r\n" % (status, reason_phrase(status).encode(), block)
 
 
-def _application_length(value: bytes, before: int | None) -> int:
-    if not isinstance(value, bytes) or not value.isdigit() or len(value) > 19:
-        raise AppProtocolError(f"content-length must be a decimal number, got {value!r}")
-    length = int(value)
-    if before is not None and before != length:
-        raise AppProtocolError(f"two different content-length headers: {before} and {length}")
-    return length
+def _same_length(value: bytes, before: bytes | None) -> bytes:
+    """The Content-Length of an application that may say it twice, but not differently."""
+    if before is not None and before != value:
+        raise AppProtocolError(f"two different content-length headers: {before!r} and {value!r}")
+    return value
+
+
+def _parse_length(value: bytes) -> int:
+    try:
+        if value.isdigit() and len(value) < 20:
+            return int(value)
+    except AttributeError:
+        pass
+    raise AppProtocolError(f"content-length must be a decimal number, got {value!r}")
