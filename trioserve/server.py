@@ -63,7 +63,6 @@ class Server:
         self._completed: dict[Http1Connection, None] = {}
         self._handing_over = trio.lowlevel.ParkingLot()
         self._reaping = trio.lowlevel.ParkingLot()
-        self._on_closed: dict[Http1Connection, Callable[[], None]] = {}
         self.connections: set[Http1Connection] = set()
 
     # -- new connections --------------------------------------------------------------------
@@ -116,23 +115,17 @@ class Server:
         server: tuple[str, int | None] | None,
         on_closed: Callable[[], None],
     ) -> None:
-        connection = Http1Connection(self._shared, transport, scheme, client, server)
+        def closed(connection: Http1Connection) -> None:
+            self.connections.discard(connection)
+            on_closed()
+
+        connection = Http1Connection(self._shared, transport, scheme, client, server, closed)
         if not self.connections:
             self._reaping.unpark_all()
         self.connections.add(connection)
-        self._on_closed[connection] = on_closed
         if isinstance(transport, StreamTransport):
             self._nursery.start_soon(transport.run_reader)
-        self._nursery.start_soon(self._run, connection, None)
-
-    async def _run(self, connection: Http1Connection, after: Any) -> None:
-        ended = True
-        try:
-            ended = await connection.run(after)
-        finally:
-            if ended:
-                self.connections.discard(connection)
-                self._on_closed.pop(connection)()
+        self._nursery.start_soon(connection.run)
 
     # -- services ---------------------------------------------------------------------------
 
@@ -149,7 +142,7 @@ class Server:
             for connection in completed:
                 exchange = connection.successor_of()
                 if exchange is not None:
-                    self._nursery.start_soon(self._run, connection, exchange)
+                    self._nursery.start_soon(connection.run, exchange)
 
     async def run_reaper(self, timeouts: list[float]) -> None:
         """Ends the waits whose deadline has passed. Sleeps while there is no connection.
@@ -166,7 +159,7 @@ class Server:
             now = trio.current_time()
             # expire() wakes tasks but runs none, so the set stays as it is.
             for connection in self.connections:
-                if connection.deadline <= now:
+                if connection.wire.deadline <= now:
                     connection.expire()
 
     def drain(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from enum import IntFlag
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trioserve.errors import AppProtocolError
 
@@ -92,16 +92,14 @@ KNOWN_FIELDS: Final[dict[bytes, tuple[bytes, int]]] = {}
 _KNOWN_LIMIT: Final = 1024
 
 
-def field_info(name: bytes) -> tuple[bytes, int]:
+def field_info(name: Any) -> tuple[bytes, int]:
     """``(b"\\r\\nname: ", special)`` for a name that an application used; names are lower-cased.
 
     Raises:
         AppProtocolError: it is no bytes object, or no token (RFC 9110 section 5.1).
     """
-    try:
+    if isinstance(name, bytes) and name in KNOWN_FIELDS:
         return KNOWN_FIELDS[name]
-    except (KeyError, TypeError):
-        pass
     if not isinstance(name, bytes) or not FIELD_NAME.fullmatch(name):
         raise AppProtocolError(
             f"a response header name must be bytes holding a token (RFC 9110 section 5.1), "
@@ -114,7 +112,7 @@ def field_info(name: bytes) -> tuple[bytes, int]:
     return info
 
 
-def encode_field_block(pieces: list[bytes], count: int) -> bytes:
+def encode_field_block(pieces: list[Any], count: int) -> bytes:
     """Joins the pieces of a block that holds CRLF ``count`` times, and proves it clean.
 
     One pass in C finds every control character: a block of n lines must hold n CR and n LF and
@@ -143,7 +141,7 @@ def encode_fields(headers: Iterable[tuple[bytes, bytes]], forbidden: frozenset[b
     Raises:
         AppProtocolError: a bad name or value, or a name that is ``forbidden`` there.
     """
-    lines = []
+    lines: list[bytes] = []
     for name, value in headers:
         prefix, _ = field_info(name)
         if prefix[2:-2] in forbidden:

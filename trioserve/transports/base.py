@@ -38,10 +38,19 @@ class Transport(Protocol):
             for. It must not block or raise.
     """
 
-    peer: Peer
-    readable: bool
-    can_sendfile: bool
     on_activity: Callable[[], None]
+
+    @property
+    def peer(self) -> Peer:
+        """See above."""
+
+    @property
+    def readable(self) -> bool:
+        """See above."""
+
+    @property
+    def can_sendfile(self) -> bool:
+        """See above."""
 
     async def receive(self) -> bytes:
         """What has come, at least a byte; b"" at EOF, when the connection is broken, and when

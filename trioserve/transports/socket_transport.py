@@ -12,10 +12,10 @@ import os
 import select
 import socket
 import struct
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import trio
-from outcome import Value
+from outcome import Outcome
 
 from trioserve.errors import ClientDisconnectedError
 from trioserve.transports.base import RECEIVE_SIZE, YIELD_SIZE, Peer
@@ -45,11 +45,22 @@ _LEAVING: Final = Peer.LEAVING
 _LOST: Final = Peer.LOST
 
 
-class _Wake(Value[bool]):
+class _Wake(Outcome[bool]):
     """What a parked receive() is woken with; unlike other outcomes it may be used again."""
 
+    __slots__ = ("_interrupted",)
+
+    def __init__(self, interrupted: bool) -> None:
+        object.__setattr__(self, "_interrupted", interrupted)
+
     def unwrap(self) -> bool:
-        return self.value
+        return self._interrupted
+
+    def send(self, gen: Any) -> Any:
+        raise NotImplementedError("only Trio's unwrap() is needed")
+
+    async def asend(self, agen: Any) -> Any:
+        raise NotImplementedError("only Trio's unwrap() is needed")
 
 
 _ARRIVED: Final = _Wake(False)

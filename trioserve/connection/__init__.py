@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MIT
+"""One connection: negotiate, run the protocol, contain failures, keep deadlines.
+
+========  ==================================================================================
+http1     the task: exchange after exchange, the application's failures, the client's leaving
+wire      the carrier: what the exchanges of an HTTP/1.x connection read and write
+========  ==================================================================================
+"""
+
+from trioserve.connection.http1 import Http1Connection
+
+__all__ = ["Http1Connection"]

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: MIT
+"""One HTTP/1.x connection: exchange after exchange, until either side ends it.
+
+Tasks: one at a time owns a connection. It reads, and runs the application inline, so that a usual
+request starts no task. Three things may touch a connection from outside its task, all of them
+without waiting: the transport tells of the peer (``_on_activity``), the server's reaper of a
+deadline that has passed (``expire``), and the server of its stop (``drain``).
+
+An application may go on after its response is complete (background tasks). If the client sends
+more by then, the connection is *handed over*: a successor task takes it on, and the old one only
+finishes its application. Who owns it is told by ``_scope``: the owner's cancel scope.
+
+A client's leaving, and ``request_timeout``, set the deadline of the scope that the application
+runs in.
+
+Border: whatever an application raises ends here, logged once. Only Cancelled, KeyboardInterrupt and
+SystemExit pass.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import math
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trioserve.asgi.background import contain
+from trioserve.asgi.exchange import HttpExchange
+from trioserve.asgi.scope import HttpScopes
+from trioserve.connection.wire import Http1Wire
+from trioserve.logs import AccessEntry, log_app_error
+from trioserve.protocols.http1 import Framing
+from trioserve.transports import Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trioserve.context import ServerContext
+    from trioserve.protocols.http1 import RequestHead
+    from trioserve.transports import Transport
+
+__all__ = ["Http1Connection"]
+
+_log = logging.getLogger("trioserve.error")
+
+_PRESENT: Final = Peer.PRESENT
+_LOST: Final = Peer.LOST
+
+
+class Http1Connection:
+    """See this file's head.
+
+    Attributes:
+        wire: reads and writes; the Carrier of the exchanges.
+    """
+
+    __slots__ = (
+        "_began",
+        "_context",
+        "_on_closed",
+        "_requests",
+        "_scope",
+        "_scopes",
+        "_shared",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        shared: ServerContext,
+        transport: Transport,
+        scheme: str,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        on_closed: Callable[[Http1Connection], None],
+    ) -> None:
+        self._shared = shared
+        self._on_closed = on_closed
+        self._requests = 0
+        self._scope = trio.CancelScope()
+        self._scopes = HttpScopes(
+            scheme, client, server, shared.config.root_path, shared.state, ({}, {})
+        )
+        self._context: contextvars.Context | None = None
+        self._began = 0.0  # when the current exchange did; only kept for the access log
+        self.wire = Http1Wire(shared, transport, self)
+        transport.on_activity = self._on_activity
+
+    # -- the task ---------------------------------------------------------------------------
+
+    async def run(self, after: HttpExchange | None = None) -> None:
+        """Owns the connection until it ends or is handed over.
+
+        Args:
+            after: as a successor: the exchange whose response is complete, but not its application.
+
+        *Cancellation*: the connection is closed at once.
+        """
+        scope = trio.CancelScope()
+        self._begin_ownership(scope)
+        try:
+            with scope:
+                await self._serve(after)
+            if self._scope is scope:
+                if scope.cancelled_caught:
+                    await self._cut_short()
+                await self.wire.linger()
+        except BaseException as exc:
+            failure = contain(exc)
+            if failure is not None:
+                _log.error("a connection failed inside the server", exc_info=failure)
+        finally:
+            if self._scope is scope:
+                try:
+                    await self.wire.close()
+                finally:
+                    self._on_closed(self)
+
+    def _begin_ownership(self, scope: trio.CancelScope) -> None:
+        self._scope = scope
+        self._context = trio.lowlevel.current_task().context.copy()
+        own = MappingProxyType({"cancel_scope": scope, "nursery": self._shared.background})
+        http10: dict[str, Any] = {"trioserve": own, "http.response.pathsend": {}}
+        if self.wire.transport.can_sendfile:
+            http10["http.response.zerocopysend"] = {}
+        http11 = {**http10, "http.response.trailers": {}, "http.response.early_hint": {}}
+        self._scopes.extensions = (http10, http11)
+
+    async def _serve(self, exchange: HttpExchange | None) -> None:
+        """Exchange after exchange; returns once there is none to come, or another task owns it."""
+        app = self._shared.app
+        wire = self.wire
+        idle_timeout = self._shared.header_timeout
+        while True:
+            if exchange is not None:
+                idle_timeout = self._shared.keep_alive_timeout
+                if not self._is_ready(exchange) and not await self._make_ready(exchange):
+                    return
+            request = await wire.next_request(idle_timeout)
+            if request is None:
+                return
+            exchange = self._begin_exchange(request)
+            try:
+                await app(exchange.scope, exchange.receive, exchange.send)
+                if not exchange.response_complete:
+                    await self._settle(exchange, None)
+            except BaseException as exc:
+                failure = contain(exc)
+                if failure is not None:
+                    await self._settle(exchange, failure)
+            if wire.exchange is not exchange or not exchange.response_complete:
+                return
+            wire.exchange = None
+
+    def _begin_exchange(self, request: RequestHead) -> HttpExchange:
+        shared = self._shared
+        wire = self.wire
+        self._requests += 1
+        exchange = HttpExchange(wire, self._scopes.make(request))
+        wire.begin(
+            request,
+            exchange,
+            keep_alive=self._requests != shared.config.max_requests_per_connection,
+        )
+        if shared.access_log is not None:
+            self._began = shared.now()
+        if shared.request_timeout != math.inf:
+            self._scope.deadline = shared.now() + shared.request_timeout
+        if wire.transport.peer is not _PRESENT:
+            self._on_activity()
+        return exchange
+
+    def _is_ready(self, exchange: HttpExchange) -> bool:
+        """After an exchange: whether the next one can begin with nothing to be done before."""
+        wire = self.wire
+        return (
+            wire.encoder.keep_alive
+            and exchange.response_complete
+            and wire.reader.request_complete
+            and wire.transport.peer is _PRESENT
+            and self._scope.deadline == math.inf
+            and not wire.ending
+            and contextvars.copy_context() == self._context
+        )
+
+    async def _make_ready(self, exchange: HttpExchange) -> bool:
+        """Does what is to be done before the next exchange; False if there can't be one."""
+        wire = self.wire
+        if (
+            not wire.encoder.keep_alive
+            or wire.ending
+            or not exchange.response_complete
+            or wire.transport.peer is _LOST
+        ):
+            return False
+        if not wire.reader.request_complete and not await wire.drain_body():
+            return False
+        self._scope.deadline = math.inf
+        await self._renew_context()
+        return True
+
+    async def _renew_context(self) -> None:
+        """What one request put into context variables is not the next one's business.
+
+        A task's context can be changed between two of its steps, so this needs a step.
+        """
+        assert self._context is not None
+        trio.lowlevel.current_task().context = self._context.copy()
+        await trio.lowlevel.checkpoint()
+
+    # -- the ends of an exchange ------------------------------------------------------------
+
+    async def _settle(self, exchange: HttpExchange, failure: BaseException | None) -> None:
+        """The application has raised, or returned before its response was complete."""
+        if failure is not None:
+            self._log_failure(exchange, failure)
+        if exchange.response_complete:
+            return
+        if failure is None and not exchange.disconnected:
+            _log.error(
+                "the application returned %s for %s %s",
+                "before its response was complete"
+                if exchange.response_started
+                else "without a response",
+                exchange.scope["method"],
+                exchange.scope["path"],
+            )
+        await self._give_up(exchange, 500, "")
+
+    def _log_failure(self, exchange: HttpExchange, failure: BaseException) -> None:
+        if exchange.told and exchange.disconnected:
+            # The application was told that the client is gone, and that is how it stopped.
+            _log.info(
+                "client left %s %s, and the application ended with %s",
+                exchange.scope["method"],
+                exchange.scope["path"],
+                type(failure).__name__,
+                exc_info=failure if _log.isEnabledFor(logging.DEBUG) else None,
+            )
+        else:
+            log_app_error(failure, exchange.scope)
+
+    async def _give_up(self, exchange: HttpExchange, status: int, reason: str) -> None:
+        """Answers for the application where nothing was sent yet; never fakes an end."""
+        wire = self.wire
+        wire.ending = True
+        exchange.disconnect(unreachable=True)
+        left = exchange.told and exchange.status == 0
+        if not wire.encoder.started and not left:
+            await wire.send_error(status, reason)
+        if self._shared.access_log is not None:
+            self._log_access(exchange)
+
+    async def _cut_short(self) -> None:
+        """The scope of this task's application was cancelled."""
+        exchange = self.wire.exchange
+        if exchange is None or exchange.response_complete:
+            return
+        if exchange.disconnected:
+            _log.info(
+                "client left %s %s, cancelled after the grace period",
+                exchange.scope["method"],
+                exchange.scope["path"],
+            )
+        else:
+            _log.warning(
+                "%s %s was cancelled%s",
+                exchange.scope["method"],
+                exchange.scope["path"],
+                " by request_timeout" if self._shared.request_timeout != math.inf else "",
+            )
+        await self._give_up(exchange, 503, "the request took too long")
+
+    def _log_access(self, exchange: HttpExchange) -> None:
+        access_log = self._shared.access_log
+        assert access_log is not None
+        body_size = exchange.body_size
+        if self.wire.encoder.framing is Framing.NO_BODY:
+            body_size = 0
+        access_log(
+            AccessEntry(
+                exchange.scope,
+                exchange.status or 499,
+                exchange.headers,
+                body_size,
+                self._shared.now() - self._began,
+                exchange.disconnected and not exchange.response_complete,
+            )
+        )
+
+    # -- from outside this task -------------------------------------------------------------
+
+    def _on_activity(self) -> None:
+        """The peer goes, or sends what nobody waits for."""
+        wire = self.wire
+        exchange = wire.exchange
+        if exchange is None:
+            return
+        if exchange.response_complete:
+            self._shared.hand_over(self)
+        elif wire.transport.peer is _LOST:
+            self.client_left(unreachable=True)
+        elif wire.transport.peer is not _PRESENT and not exchange.disconnected:
+            self.client_left(unreachable=False)
+
+    def client_left(self, *, unreachable: bool) -> None:
+        """See Owner: from now on the application has its grace."""
+        exchange = self.wire.exchange
+        if exchange is None:
+            return
+        if not exchange.disconnected:
+            deadline = self._shared.now() + self._shared.config.asgi_disconnect_grace_period
+            self._scope.deadline = min(self._scope.deadline, deadline)
+        exchange.disconnect(unreachable=unreachable)
+
+    def body_taken(self) -> None:
+        """See Owner: while an application takes what its client sent before, its grace begins anew.
+
+        Not beyond request_timeout, which nothing extends.
+        """
+        if self._shared.request_timeout == math.inf:
+            grace = self._shared.config.asgi_disconnect_grace_period
+            self._scope.deadline = self._shared.now() + grace
+
+    def response_completed(self) -> None:
+        """See Owner."""
+        wire = self.wire
+        if self._shared.access_log is not None and wire.exchange is not None:
+            self._log_access(wire.exchange)
+        if wire.reader.buffer or wire.transport.readable:
+            self._shared.hand_over(self)
+
+    def successor_of(self) -> HttpExchange | None:
+        """The exchange after which another task should go on, or None if there's no need to.
+
+        If there is, the connection belongs to the task that the caller starts.
+        """
+        wire = self.wire
+        exchange = wire.exchange
+        if exchange is None or not exchange.response_complete:
+            return None
+        if not (wire.reader.buffer or wire.transport.readable):
+            return None
+        wire.exchange = None
+        self._scope = trio.CancelScope()
+        return exchange
+
+    def expire(self) -> None:
+        """The deadline of the wire has passed."""
+        self.wire.expire()
+
+    def drain(self) -> None:
+        """The server is stopping: an idle connection ends now, a busy one after its exchange."""
+        wire = self.wire
+        if wire.between_requests and not wire.transport.has_arrived():
+            wire.transport.interrupt()

@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: MIT
+"""The carrier of an HTTP/1.x connection's exchanges: transport, reader and encoder put together.
+
+No task of its own: an application's ``receive()`` and ``send()`` end here, in the application's
+task, and the connection's task reads heads by it. Waiting for the client sets ``deadline``, which
+the server's reaper compares with the clock (no timer is armed), and ``expire`` ends the wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+
+import trio
+
+from trioserve.errors import AppProtocolError, ClientDisconnectedError
+from trioserve.protocols.fields import reason_phrase
+from trioserve.protocols.http1 import (
+    Framing,
+    RemoteProtocolError,
+    RequestHead,
+    RequestReader,
+    ResponseEncoder,
+)
+from trioserve.transports import Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+
+    from trioserve.asgi.exchange import HttpExchange
+    from trioserve.context import ServerContext
+    from trioserve.transports import Transport
+
+__all__ = ["Http1Wire", "Owner"]
+
+_log = logging.getLogger("trioserve.error")
+
+#: Bytes of an unread request body that are read and dropped to keep a connection.
+DRAIN_SIZE: Final = 256 * 1024
+#: After our last byte: how long, and how much, to read on so that no reset overtakes it (RFC 9112
+#: section 9.6).
+LINGER_TIMEOUT: Final = 5.0
+LINGER_SIZE: Final = 16 * 1024 * 1024
+#: A body must bring this many bytes a second, body_timeout allowed for.
+MIN_BODY_RATE: Final = 500
+
+#: A body up to this size goes out in one piece with its head.
+_JOIN_SIZE: Final = 16 * 1024
+
+_LENGTH: Final = Framing.LENGTH
+_LOST: Final = Peer.LOST
+
+
+class Owner(Protocol):
+    """What a wire tells its connection."""
+
+    def client_left(self, *, unreachable: bool) -> None:
+        """The client of the current exchange leaves, or broke its request's framing."""
+
+    def body_taken(self) -> None:
+        """The application took more of the body."""
+
+    def response_completed(self) -> None:
+        """The response of the current exchange is out."""
+
+
+class Http1Wire:
+    """See Carrier, and this file's head.
+
+    Attributes:
+        exchange: the current one; None between two.
+        deadline: when ``expire`` is to be called; math.inf while nothing is waited for.
+        ending: no further request is to be read.
+        idle: the connection ended between two exchanges, so no response is on its way.
+    """
+
+    __slots__ = (
+        "_body_waited",
+        "_expect_continue",
+        "_expired",
+        "_head_deadline",
+        "_max_body_size",
+        "_owner",
+        "_request",
+        "_shared",
+        "deadline",
+        "encoder",
+        "ending",
+        "exchange",
+        "idle",
+        "reader",
+        "transport",
+    )
+
+    _request: RequestHead
+
+    def __init__(self, shared: ServerContext, transport: Transport, owner: Owner) -> None:
+        self._shared = shared
+        self._owner = owner
+        self.transport = transport
+        self.reader = RequestReader(shared.config)
+        self.encoder = ResponseEncoder()
+        self.exchange: HttpExchange | None = None
+        self.deadline = math.inf
+        self.ending = False
+        self.idle = False
+        self._expired = False  # the reaper has ended the wait that is under way
+        self._expect_continue = False
+        self._body_waited = 0.0
+        self._head_deadline = math.inf
+        self._max_body_size = shared.config.max_body_size or math.inf
+
+    # -- heads ------------------------------------------------------------------------------
+
+    async def next_request(self, idle_timeout: float) -> RequestHead | None:
+        """The next head; None when there is none to come. A bad one is answered here.
+
+        Args:
+            idle_timeout: seconds to wait for its first byte.
+        """
+        reader = self.reader
+        try:
+            while True:
+                if reader.buffer:
+                    request = reader.next_request()
+                    if request is not None:
+                        break
+                if not self._begin_wait_for_head(idle_timeout):
+                    return None
+                data = await self.transport.receive()
+                self.deadline = math.inf
+                if not data:
+                    if reader.buffer and self._expired:
+                        raise RemoteProtocolError(408, "the request took too long to arrive")
+                    self.idle = True
+                    return None
+                reader.receive_data(data)
+            if request.content_length > self._max_body_size:
+                raise self._too_large(head_only=request.method == "HEAD")
+        except RemoteProtocolError as exc:
+            await self._reject(exc)
+            return None
+        self._head_deadline = math.inf
+        return request
+
+    def _begin_wait_for_head(self, idle_timeout: float) -> bool:
+        """Sets the deadline of the wait for a head's bytes; False if it isn't to be waited for."""
+        shared = self._shared
+        if self.reader.buffer:
+            # From its first byte on a head has one deadline, however it trickles in.
+            if self._head_deadline == math.inf:
+                self._head_deadline = shared.now() + shared.header_timeout
+            self.deadline = self._head_deadline
+        elif shared.draining and not self.transport.has_arrived():
+            self.idle = True
+            return False
+        else:
+            self.deadline = shared.now() + idle_timeout
+        return True
+
+    def begin(self, request: RequestHead, exchange: HttpExchange, *, keep_alive: bool) -> None:
+        """From now on this carries ``exchange``."""
+        self.encoder.begin(
+            request.minor_version, request.method == "HEAD", request.keep_alive and keep_alive
+        )
+        self._request = request
+        self._expect_continue = request.expect_continue
+        self._body_waited = 0.0
+        self.exchange = exchange
+
+    def expire(self) -> None:
+        """The deadline has passed: ends the wait for the client."""
+        self.deadline = math.inf
+        if self.between_requests and self.transport.has_arrived():
+            return  # a request came in the last moment
+        self._expired = True
+        self.transport.interrupt()
+
+    @property
+    def between_requests(self) -> bool:
+        """No exchange is under way, and not a byte of the next one has been read."""
+        return self.exchange is None and not self.reader.buffer and self.reader.request_complete
+
+    # -- a request's body -------------------------------------------------------------------
+
+    async def receive_body(self) -> tuple[bytes, bool] | None:
+        """See Carrier."""
+        exchange = self.exchange
+        if exchange is None:
+            return None  # handed over: this body is not the caller's any more
+        try:
+            part = await self._read_body()
+            if self.reader.body_size > self._max_body_size:
+                raise self._too_large(head_only=False)
+        except RemoteProtocolError as exc:
+            await self._fail_body(exchange, exc)
+            return None
+        if part is None:
+            if not exchange.response_complete:
+                self._owner.client_left(unreachable=self.transport.peer is _LOST)
+        elif exchange.disconnected:
+            self._owner.body_taken()
+        return part
+
+    async def _read_body(self) -> tuple[bytes, bool] | None:
+        """What has come of the body, else what comes next; None if the client left."""
+        reader = self.reader
+        while True:
+            if reader.request_complete:
+                return b"", False
+            data = reader.next_body()
+            if data or reader.request_complete:
+                return data, not reader.request_complete
+            if not await self._receive_for_body():
+                return None
+
+    async def _receive_for_body(self) -> bool:
+        shared = self._shared
+        if self._expect_continue:
+            self._expect_continue = False
+            if not self.encoder.started:
+                waiting = self.transport.write(self.encoder.encode_interim(100, ()))
+                if waiting is not None:
+                    await waiting
+        began = shared.now()
+        self.deadline = (
+            began + shared.body_timeout - self._body_waited + self.reader.body_size / MIN_BODY_RATE
+        )
+        try:
+            data = await self.transport.receive()
+        finally:
+            self.deadline = math.inf
+        if not data:
+            if self._expired:
+                raise RemoteProtocolError(408, "the request's body took too long to arrive")
+            return False
+        self._body_waited += shared.now() - began
+        self.reader.receive_data(data)
+        return True
+
+    async def drain_body(self) -> bool:
+        """Reads the rest of a body that the application didn't want; False if it's too much."""
+        if self._expect_continue:
+            return False  # the client may or may not send it: nobody knows where a request begins
+        size = 0
+        try:
+            while size <= DRAIN_SIZE:
+                part = await self._read_body()
+                if part is None:
+                    return False
+                body, more = part
+                if not more:
+                    return True
+                size += len(body)
+        except RemoteProtocolError:
+            pass
+        return False
+
+    def _can_drain_body(self) -> bool:
+        if self._expect_continue:
+            return False
+        return self._request.content_length - self.reader.body_size <= DRAIN_SIZE
+
+    def _too_large(self, *, head_only: bool) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            413, f"the body is larger than {self._max_body_size} bytes", head_only=head_only
+        )
+
+    # -- a response -------------------------------------------------------------------------
+
+    def send_response(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        more: bool,
+        trailers: bool,
+    ) -> Awaitable[None] | None:
+        """See Carrier."""
+        encoder = self.encoder
+        whole = None if more or trailers else len(body)
+        head = self._encode_head(status, headers, whole, trailers)
+        if whole is not None and encoder.framing is _LENGTH:
+            if whole <= _JOIN_SIZE:
+                return self.transport.write(head + body)
+            return self.transport.write_all((head, body))
+        try:
+            pieces = (head, *encoder.encode_body(body, more, trailers))
+        except AppProtocolError:
+            encoder.started = False  # not a byte of it has left: there can still be a 500
+            raise
+        return self.transport.write_all(pieces)
+
+    def _encode_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        body_size: int | None,
+        trailers: bool,
+    ) -> bytes:
+        shared = self._shared
+        if shared.draining or (not self.reader.request_complete and not self._can_drain_body()):
+            self.encoder.keep_alive = False
+        return self.encoder.encode_head(
+            status, headers, body_size, trailers, shared.default_fields()
+        )
+
+    def send_body(self, body: bytes, more: bool, trailers: bool) -> Awaitable[None] | None:
+        """See Carrier."""
+        pieces = self.encoder.encode_body(body, more, trailers)
+        return self.transport.write_all(pieces) if pieces else None
+
+    async def send_file(
+        self,
+        head: tuple[int, Iterable[tuple[bytes, bytes]]] | None,
+        file: BinaryIO | str,
+        offset: int | None,
+        count: int | None,
+        more: bool,
+        trailers: bool,
+    ) -> int:
+        """See Carrier."""
+        if not isinstance(file, str):
+            return await self._send_open_file(head, file, offset, count, more, trailers)
+        try:
+            opened: BinaryIO = await trio.to_thread.run_sync(open, file, "rb")
+        except OSError as exc:
+            # To an application an OSError of send() would mean that the client has left.
+            raise AppProtocolError(f"the file of a pathsend can't be opened: {exc}") from exc
+        with opened:
+            return await self._send_open_file(head, opened, 0, count, more, trailers)
+
+    async def _send_open_file(
+        self,
+        head: tuple[int, Iterable[tuple[bytes, bytes]]] | None,
+        file: BinaryIO,
+        offset: int | None,
+        count: int | None,
+        more: bool,
+        trailers: bool,
+    ) -> int:
+        encoder = self.encoder
+        transport = self.transport
+        start = file.tell() if offset is None else offset
+        size = max(0, os.fstat(file.fileno()).st_size - start)
+        if count is not None:
+            size = min(size, count)
+        pieces = []
+        if head is not None:
+            whole = None if more or trailers else size
+            pieces.append(self._encode_head(*head, whole, trailers))
+        encoder.count_body(size, more)
+        chunked = encoder.framing is Framing.CHUNKED
+        if chunked and size:
+            pieces.append(b"%x\r\n" % size)
+        waiting = transport.write_all(pieces)
+        if waiting is not None:
+            await waiting
+        if encoder.framing is Framing.NO_BODY:
+            return 0
+        if await transport.send_file(file, start, size) < size:
+            self.ending = True
+            transport.abort()
+            raise AppProtocolError(f"a file that was being sent got shorter than {size} bytes")
+        if chunked:
+            end = b"" if more else b"0\r\n" if trailers else b"0\r\n\r\n"
+            waiting = transport.write((b"\r\n" if size else b"") + end)
+            if waiting is not None:
+                await waiting
+        return size
+
+    def send_trailers(
+        self, headers: Iterable[tuple[bytes, bytes]], more: bool
+    ) -> Awaitable[None] | None:
+        """See Carrier."""
+        block = self.encoder.encode_trailers(headers, more)
+        return self.transport.write(block) if block else None
+
+    def send_interim(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]]
+    ) -> Awaitable[None] | None:
+        """See Carrier."""
+        block = self.encoder.encode_interim(status, headers)
+        return self.transport.write(block) if block else None
+
+    def response_completed(self) -> None:
+        """See Carrier."""
+        self._owner.response_completed()
+
+    # -- errors -----------------------------------------------------------------------------
+
+    async def _reject(self, error: RemoteProtocolError) -> None:
+        """Answers a head that can't become a request."""
+        self.ending = True
+        _log.info("refused a request: %s", error)
+        self.encoder.begin(1, head_only=error.head_only, keep_alive=False)
+        await self.send_error(error.status, error.reason)
+
+    async def _fail_body(self, exchange: HttpExchange, error: RemoteProtocolError) -> None:
+        """A body that breaks the protocol or a limit: the client hears why, the app of a leave."""
+        self.ending = True
+        _log.info("refused a body: %s", error)
+        if not exchange.response_complete:
+            if not self.encoder.started:
+                await self.send_error(error.status, error.reason)
+            self._owner.client_left(unreachable=True)
+
+    async def send_error(self, status: int, reason: str) -> None:
+        """Answers in the application's place; the connection can't go on then."""
+        phrase = reason_phrase(status)
+        text = f"{status} {phrase}: {reason}\n" if reason else f"{status} {phrase}\n"
+        body = text.encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        encoder = self.encoder
+        encoder.keep_alive = False
+        head = encoder.encode_head(status, headers, len(body), False, self._shared.default_fields())
+        if self.exchange is not None:
+            self.exchange.status = status
+            self.exchange.headers = headers
+            self.exchange.body_size = len(body)
+        try:
+            waiting = self.transport.write_all([head, *encoder.encode_body(body, False, False)])
+            if waiting is not None:
+                await waiting
+        except ClientDisconnectedError:
+            pass
+
+    # -- the end ----------------------------------------------------------------------------
+
+    async def linger(self) -> None:
+        """Our last byte, and a while of reading, so that the client gets to read what we sent."""
+        transport = self.transport
+        if self.idle or transport.peer is not Peer.PRESENT:
+            return
+        with trio.move_on_after(LINGER_TIMEOUT):
+            waiting = transport.shut_down_writing()
+            if waiting is not None:
+                await waiting
+            size = 0
+            while size < LINGER_SIZE:
+                data = await transport.receive()
+                if not data:
+                    break
+                size += len(data)
+
+    async def close(self) -> None:
+        """Frees the transport, by a reset where an orderly end would look like a body's end."""
+        exchange = self.exchange
+        if (
+            exchange is not None
+            and self.encoder.started
+            and not exchange.response_complete
+            and self.encoder.framing is Framing.UNTIL_CLOSE
+        ):
+            self.transport.abort()
+        closing = self.transport.close()
+        if closing is not None:
+            await closing
