@@ -137,7 +137,8 @@ class Server:
     async def run_hand_overs(self) -> None:
         """Starts a successor for connections whose application goes on after its response."""
         while True:
-            await self._handing_over.park()
+            if not self._completed:
+                await self._handing_over.park()
             completed, self._completed = self._completed, {}
             for connection in completed:
                 exchange = connection.successor_of()

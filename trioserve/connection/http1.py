@@ -60,6 +60,7 @@ class Http1Connection:
     __slots__ = (
         "_began",
         "_context",
+        "_limited",
         "_on_closed",
         "_requests",
         "_scope",
@@ -85,6 +86,7 @@ class Http1Connection:
             scheme, client, server, shared.config.root_path, shared.state, ({}, {})
         )
         self._context: contextvars.Context | None = None
+        self._limited = False  # the scope's deadline is ours: the grace, or request_timeout
         self._began = 0.0  # when the current exchange did; only kept for the access log
         self.wire = Http1Wire(shared, transport, self)
         transport.on_activity = self._on_activity
@@ -168,7 +170,7 @@ class Http1Connection:
         if shared.access_log is not None:
             self._began = shared.now()
         if shared.request_timeout != math.inf:
-            self._scope.deadline = shared.now() + shared.request_timeout
+            self._limit(shared.now() + shared.request_timeout)
         if wire.transport.peer is not _PRESENT:
             self._on_activity()
         return exchange
@@ -313,7 +315,7 @@ class Http1Connection:
             return
         if not exchange.disconnected:
             deadline = self._shared.now() + self._shared.config.asgi_disconnect_grace_period
-            self._scope.deadline = min(self._scope.deadline, deadline)
+            self._limit(min(self._scope.deadline, deadline))
         exchange.disconnect(unreachable=unreachable)
 
     def body_taken(self) -> None:
@@ -322,15 +324,21 @@ class Http1Connection:
         Not beyond request_timeout, which nothing extends.
         """
         if self._shared.request_timeout == math.inf:
-            grace = self._shared.config.asgi_disconnect_grace_period
-            self._scope.deadline = self._shared.now() + grace
+            self._limit(self._shared.now() + self._shared.config.asgi_disconnect_grace_period)
+
+    def _limit(self, deadline: float) -> None:
+        self._scope.deadline = deadline
+        self._limited = True
 
     def response_completed(self) -> None:
         """See Owner."""
         wire = self.wire
         if self._shared.access_log is not None and wire.exchange is not None:
             self._log_access(wire.exchange)
-        if wire.reader.buffer or wire.transport.readable:
+        if self._limited:  # what the application does from now on is limited by nobody
+            self._limited = False
+            self._scope.deadline = math.inf
+        if wire.reader.buffer or wire.transport.readable or not wire.encoder.keep_alive:
             self._shared.hand_over(self)
 
     def successor_of(self) -> HttpExchange | None:
@@ -342,7 +350,12 @@ class Http1Connection:
         exchange = wire.exchange
         if exchange is None or not exchange.response_complete:
             return None
-        if not (wire.reader.buffer or wire.transport.readable):
+        if not (
+            wire.reader.buffer
+            or wire.transport.readable
+            or not wire.encoder.keep_alive
+            or self._shared.draining
+        ):
             return None
         wire.exchange = None
         self._scope = trio.CancelScope()
@@ -355,5 +368,8 @@ class Http1Connection:
     def drain(self) -> None:
         """The server is stopping: an idle connection ends now, a busy one after its exchange."""
         wire = self.wire
-        if wire.between_requests and not wire.transport.has_arrived():
-            wire.transport.interrupt()
+        if wire.between_requests:
+            if not wire.transport.has_arrived():
+                wire.transport.interrupt()
+        elif wire.exchange is not None and wire.exchange.response_complete:
+            self._shared.hand_over(self)

@@ -134,6 +134,8 @@ class Http1Wire:
                 if not data:
                     if reader.buffer and self._expired:
                         raise RemoteProtocolError(408, "the request took too long to arrive")
+                    if self._came_after_all():
+                        continue
                     self.idle = True
                     return None
                 reader.receive_data(data)
@@ -144,6 +146,16 @@ class Http1Wire:
             return None
         self._head_deadline = math.inf
         return request
+
+    def _came_after_all(self) -> bool:
+        """A request that came after a stop had ended the wait for it, but before the close."""
+        transport = self.transport
+        return (
+            self._shared.draining
+            and self.between_requests
+            and transport.peer is Peer.PRESENT
+            and transport.has_arrived()
+        )
 
     def _begin_wait_for_head(self, idle_timeout: float) -> bool:
         """Sets the deadline of the wait for a head's bytes; False if it isn't to be waited for."""

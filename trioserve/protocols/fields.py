@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from enum import IntFlag
 from http import HTTPStatus
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from trioserve.errors import AppProtocolError
@@ -127,12 +128,19 @@ def encode_field_block(pieces: list[Any], count: int) -> bytes:
         bad = next(piece for piece in pieces if not isinstance(piece, (bytes, bytearray)))
         raise AppProtocolError(f"a response header value must be bytes, got {bad!r}") from None
     if len(block) - len(block.translate(None, _NOT_IN_VALUES)) != 2 * count:
-        bad = max(pieces, key=lambda piece: len(piece) - len(piece.translate(None, _NOT_IN_VALUES)))
+        # A field's first piece is CRLF, its name and a colon; its value is the next.
+        fields = (pair for pair in pairwise(pieces) if bytes(pair[0][:2]) == b"\r\n")
+        values = (bytes(value) for prefix, value in fields if prefix[-2:] == b": ")
+        bad = next(filter(_count_controls, values), block)
         raise AppProtocolError(
             "a response header value holds CR, LF, NUL or another control character "
-            f"(RFC 9110 section 5.5): {bytes(bad)!r}"
+            f"(RFC 9110 section 5.5): {bad!r}"
         )
     return block
+
+
+def _count_controls(data: bytes) -> int:
+    return len(data) - len(data.translate(None, _NOT_IN_VALUES))
 
 
 def encode_fields(headers: Iterable[tuple[bytes, bytes]], forbidden: frozenset[bytes]) -> bytes:

@@ -50,6 +50,8 @@ class _Wake(Outcome[bool]):
 
     __slots__ = ("_interrupted",)
 
+    _interrupted: bool
+
     def __init__(self, interrupted: bool) -> None:
         object.__setattr__(self, "_interrupted", interrupted)
 

@@ -42,6 +42,7 @@ MAX_LEADING_EMPTY_LINES: Final = 2
 
 #: An LF without its CR, or a CR that something else than LF follows.
 _BARE_LINE_END: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
+_CR: Final = 13
 _TOKEN_START: Final = frozenset(
     b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r"
 )
@@ -106,6 +107,12 @@ class RequestReader:
             self.buffer = bytearray(self.buffer[self._pos :])
             self._scanned -= self._pos
             self._pos = 0
+        elif self._pos:
+            # What was taken has to go: a client whose every segment ends inside a message would
+            # otherwise make this grow for as long as it stays.
+            del self.buffer[: self._pos]
+            self._scanned -= self._pos
+            self._pos = 0
         self.buffer += data
 
     def next_request(self) -> RequestHead | None:
@@ -131,6 +138,7 @@ class RequestReader:
             head = bytes(buffer[pos:end])
             self._pos = end
         self._scanned = 0
+        self._empty_lines = 0
         line_end -= pos
         request = self._last_request if head == self._last_head else self._parse(head, line_end)
         if request.content_length:
@@ -195,16 +203,19 @@ class RequestReader:
         if self._pos == len(self.buffer):
             self.buffer = b""
             self._pos = 0
+            self._scanned = 0
             return None
-        request = self.next_request()
-        if request is not None:
-            self._empty_lines = 0
-        return request
+        return self.next_request()
 
     def _check_unfinished(self, pos: int) -> None:
         """Refuses at once what no further byte can mend, and what is too large already."""
         buffer = self.buffer
         if not buffer:
+            return
+        if buffer[pos] == _CR and buffer[pos:] == b"\r\n":
+            # Some clients end a body by an empty line. It begins no request: the connection is
+            # idle, and ends like an idle one.
+            self._skip_empty_line()
             return
         if buffer[pos] not in _TOKEN_START:
             raise RemoteProtocolError(400, "a request must begin with a method (RFC 9112 3.1)")

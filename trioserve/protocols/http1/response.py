@@ -18,7 +18,7 @@ HTTP/1.0                              UNTIL_CLOSE the end of the connection ends
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trioserve.errors import AppProtocolError
 from trioserve.protocols.fields import (
@@ -144,7 +144,7 @@ class ResponseEncoder:
             elif special == _CONTENT_LENGTH:
                 length_value = _same_length(value, length_value)
             elif special == _CONNECTION:
-                keep_alive = keep_alive and b"close" not in value.lower()
+                keep_alive = not _says_close(value) and keep_alive
             elif special < _CONTENT_LENGTH:
                 seen |= special
                 pieces += (prefix, value)
@@ -263,17 +263,23 @@ class ResponseEncoder:
         return b"HTTP/1.1 %d %s%s\r\n\r\n" % (status, reason_phrase(status).encode(), block)
 
 
-def _same_length(value: bytes, before: bytes | None) -> bytes:
+def _says_close(value: Any) -> bool:
+    """Whether an application's Connection field ends the connection."""
+    if isinstance(value, (bytes, bytearray)):
+        return b"close" in value.lower()
+    raise AppProtocolError(f"a response header value must be bytes, got {value!r}")
+
+
+def _same_length(value: Any, before: bytes | None) -> bytes:
     """The Content-Length of an application that may say it twice, but not differently."""
+    if not isinstance(value, (bytes, bytearray)):
+        raise AppProtocolError(f"content-length must be bytes holding a number, got {value!r}")
     if before is not None and before != value:
         raise AppProtocolError(f"two different content-length headers: {before!r} and {value!r}")
-    return value
+    return bytes(value)
 
 
 def _parse_length(value: bytes) -> int:
-    try:
-        if value.isdigit() and len(value) < 20:
-            return int(value)
-    except AttributeError:
-        pass
+    if value.isdigit() and len(value) < 20:
+        return int(value)
     raise AppProtocolError(f"content-length must be a decimal number, got {value!r}")
