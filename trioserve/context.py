@@ -15,7 +15,7 @@ from trioserve.protocols.http1 import DefaultFields
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trioserve.asgi.background import BackgroundNursery
+    from trioserve.asgi.background import Background
     from trioserve.config import Config
     from trioserve.logs import AccessLog
     from trioserve.types import ASGIApp
@@ -38,7 +38,7 @@ class ServerContext:
         app: ASGIApp,
         config: Config,
         state: dict[str, Any],
-        background: BackgroundNursery,
+        background: Background,
         access_log: AccessLog | None,
         hand_over: Callable[[Any], None],
     ) -> None:

@@ -85,9 +85,12 @@ class TestClient:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> None:
-        """Sends a whole request; Host and Content-Length are added."""
-        fields = [("host", "testserver"), *headers]
-        if body:
+        """Sends a whole request; Host and Content-Length are added where they are not given."""
+        fields = list(headers)
+        names = {name.lower() for name, _ in fields}
+        if "host" not in names:
+            fields.insert(0, ("host", "testserver"))
+        if body and not names & {"content-length", "transfer-encoding"}:
             fields.append(("content-length", str(len(body))))
         data = self._h11.send(h11.Request(method=method, target=target, headers=fields)) or b""
         if body:
@@ -99,13 +102,16 @@ class TestClient:
         """The next response, whole.
 
         Raises:
-            h11.RemoteProtocolError: it is malformed, or ended by the connection's end.
+            h11.RemoteProtocolError: it is malformed, was cut short by the connection's end, or
+                the connection ended without one.
         """
         interim: list[tuple[int, Headers]] = []
         event = await self._next_event()
         while isinstance(event, h11.InformationalResponse):
             interim.append((event.status_code, list(event.headers)))
             event = await self._next_event()
+        if isinstance(event, h11.ConnectionClosed):
+            raise h11.RemoteProtocolError("the connection ended, and no response came")
         assert isinstance(event, h11.Response), event
         body = bytearray()
         end = await self._next_event()
@@ -192,8 +198,34 @@ async def open_test_server(
 
     Raises:
         StartupError: the application's lifespan startup failed.
+
+    An exception of the block comes out as it is, not in the exception groups of the server's
+    nurseries: a failing test shows its own error, and may skip itself.
     """
     if config is None:
         config = Config(**{"access_log": False, **options})
-    async with open_server(app, config) as server:
-        yield TestServer(server)
+    failure: BaseException | None = None
+    try:
+        async with open_server(app, config) as server:
+            try:
+                yield TestServer(server)
+            except BaseException as exc:
+                failure = exc
+                raise
+    except BaseExceptionGroup as group:
+        if failure is None or not _holds_only(failure, group):
+            raise
+    # Out of the handler, so that the group doesn't become its context.
+    if failure is not None:
+        raise failure
+
+
+def _holds_only(failure: BaseException, group: BaseExceptionGroup[BaseException]) -> bool:
+    inner: BaseException = group
+    while (
+        inner is not failure
+        and isinstance(inner, BaseExceptionGroup)
+        and len(inner.exceptions) == 1
+    ):
+        inner = inner.exceptions[0]
+    return inner is failure

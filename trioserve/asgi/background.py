@@ -18,7 +18,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-__all__ = ["BackgroundNursery", "contain", "open_background"]
+__all__ = ["Background", "BackgroundNursery", "contain", "open_background"]
 
 _log = logging.getLogger("trioserve.error")
 
@@ -30,7 +30,9 @@ def contain(exc: BaseException) -> BaseException | None:
     """What a border may handle of ``exc``; re-raises what it may not.
 
     Cancelled, KeyboardInterrupt and SystemExit pass, alone or out of a group; anything else, other
-    event loops' cancellation included, is handled where it happened.
+    event loops' cancellation included, is handled where it happened. So is a Cancelled where
+    nothing is cancelled: an application has caught it elsewhere and raised it again here (a cached
+    outcome does that). To a nursery above it would be a reason to cancel all of its tasks.
 
     Returns:
         The exception to log, or None where all of it passed.
@@ -38,11 +40,11 @@ def contain(exc: BaseException) -> BaseException | None:
     Raises:
         BaseException: the passing part.
     """
-    if isinstance(exc, PASSING):
+    if _passes(exc):
         raise exc
     if not isinstance(exc, BaseExceptionGroup):
         return exc
-    passing, rest = exc.split(PASSING)
+    passing, rest = exc.split(_passes)
     if passing is None:
         return exc
     if rest is not None:
@@ -50,20 +52,26 @@ def contain(exc: BaseException) -> BaseException | None:
     raise passing
 
 
+def _passes(exc: BaseException) -> bool:
+    return isinstance(exc, PASSING) and not _is_stray(exc)
+
+
+def _is_stray(exc: BaseException) -> bool:
+    if not isinstance(exc, trio.Cancelled):
+        return False
+    return trio.current_effective_deadline() > trio.current_time()
+
+
 class BackgroundNursery:
     """``scope["extensions"]["trioserve"]["nursery"]``: as a trio.Nursery, but errors stay within.
 
     Work started here goes on after the response and after the client has left. At shutdown it has
-    until the end of ``graceful_timeout``, then it is cancelled.
+    until the end of ``graceful_timeout``, then it is cancelled. Unlike a trio.Nursery it has no
+    cancel_scope: it is shared by all requests. A task can open a scope of its own.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-
-    @property
-    def cancel_scope(self) -> trio.CancelScope:
-        """Cancelling it ends all background work of the server."""
-        return self._nursery.cancel_scope
 
     def start_soon(
         self,
@@ -121,11 +129,24 @@ def _log_failure(async_fn: object, exc: BaseException) -> None:
         _log.error("Exception in background task %r", async_fn, exc_info=failure)
 
 
+class Background:
+    """The server's side of the nursery.
+
+    Attributes:
+        nursery: what applications get.
+        cancel_scope: around the block of ``open_background`` and all background tasks.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = BackgroundNursery(nursery)
+        self.cancel_scope = nursery.cancel_scope
+
+
 @contextlib.asynccontextmanager
-async def open_background() -> AsyncIterator[BackgroundNursery]:
+async def open_background() -> AsyncIterator[Background]:
     """Opens the nursery; leaving waits for its tasks until its scope's deadline."""
     async with trio.open_nursery() as nursery:
-        yield BackgroundNursery(nursery)
+        yield Background(nursery)
         left = len(nursery.child_tasks)
         if left and nursery.cancel_scope.deadline != math.inf:
             _log.info("waiting for %d background tasks", left)

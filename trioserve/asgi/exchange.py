@@ -141,6 +141,8 @@ class HttpExchange:
             waiting = handler(self, message)
             if waiting is not None:
                 await waiting
+        except (TypeError, ValueError, AttributeError) as exc:
+            raise self._malformed(message, exc) from exc
         except ClientDisconnectedError:
             self.told = True
             raise
@@ -181,26 +183,20 @@ class HttpExchange:
 
     def _first_body(self, message: Message) -> Awaitable[None] | None:
         body = message.get("body", b"")
+        if type(body) is not bytes:
+            body = _as_bytes(body)
         more = message.get("more_body", False)
-        try:
-            size = len(body)
-            waiting = self._carrier.send_response(
-                self.status, self.headers, body, more, self._trailers
-            )
-        except (TypeError, ValueError) as exc:
-            raise self._malformed(body, exc) from exc
-        self._count(size, more)
+        waiting = self._carrier.send_response(self.status, self.headers, body, more, self._trailers)
+        self._count(len(body), more)
         return waiting
 
     def _more_body(self, message: Message) -> Awaitable[None] | None:
         body = message.get("body", b"")
+        if type(body) is not bytes:
+            body = _as_bytes(body)
         more = message.get("more_body", False)
-        try:
-            size = len(body)
-            waiting = self._carrier.send_body(body, more, self._trailers)
-        except TypeError as exc:
-            raise self._malformed(body, exc) from exc
-        self._count(size, more)
+        waiting = self._carrier.send_body(body, more, self._trailers)
+        self._count(len(body), more)
         return waiting
 
     def _count(self, size: int, more: bool) -> None:
@@ -222,9 +218,13 @@ class HttpExchange:
                 '"file" of http.response.zerocopysend must be a file with a descriptor, '
                 f"got {file!r}"
             )
-        return self._send_file(
-            file, message.get("offset"), message.get("count"), more=message.get("more_body", False)
-        )
+        offset, count = message.get("offset"), message.get("count")
+        for name, value in (("offset", offset), ("count", count)):
+            if value is not None and (not isinstance(value, int) or value < 0):
+                raise AppProtocolError(
+                    f'"{name}" of http.response.zerocopysend must be an int from 0 on, got {value!r}'
+                )
+        return self._send_file(file, offset, count, more=message.get("more_body", False))
 
     async def _send_file(
         self, file: Any, offset: int | None, count: int | None, *, more: bool
@@ -260,13 +260,23 @@ class HttpExchange:
         legal = ", ".join(sorted(self._row)) or "nothing"
         return AppProtocolError(f"the application sent {kind!r} {state}; legal there: {legal}")
 
-    def _malformed(self, body: object, exc: Exception) -> AppProtocolError:
-        if not isinstance(body, (bytes, bytearray, memoryview)):
-            return AppProtocolError(f'"body" must be bytes, got {type(body).__name__}')
-        return AppProtocolError(
-            '"headers" of http.response.start must be an iterable of (name, value) pairs of bytes'
-            f": {exc}"
-        )
+    def _malformed(self, message: Message, exc: Exception) -> AppProtocolError:
+        """A value of the wrong type, where the checks that name the value don't look."""
+        kind = message["type"]
+        expected = "a value is not what the specification has there"
+        if self._row is _BODY:
+            # The head leaves with the first of the body, and only then it is looked at.
+            kind = "http.response.start"
+            expected = '"headers" must be an iterable of (name, value) pairs of bytes'
+        return AppProtocolError(f"{kind!r} is malformed: {expected}: {exc}")
+
+
+def _as_bytes(body: object) -> bytes:
+    """A body given as another object with bytes: a bytearray, a view of anything."""
+    try:
+        return bytes(memoryview(body))  # type: ignore[arg-type]
+    except TypeError:
+        raise AppProtocolError(f'"body" must be bytes, got {type(body).__name__}') from None
 
 
 if TYPE_CHECKING:

@@ -71,7 +71,9 @@ class _Lifespan:
         self._required = options.lifespan == "on"
         self._startup_timeout = options.lifespan_startup_timeout or math.inf
         self._shutdown_timeout = options.lifespan_shutdown_timeout or math.inf
-        self._scope = trio.CancelScope()
+        # The shield lets the application see shutdown when the server is cancelled. Its deadline is
+        # set in each phase; made here, it can also be cancelled before the task has begun.
+        self._scope = trio.CancelScope(shield=True)
         self._asked = ""  # the last event that the application received
         self._stopping = trio.Event()
         self._started = trio.Event()
@@ -86,10 +88,13 @@ class _Lifespan:
         scope = {"type": "lifespan", "asgi": {**ASGI_VERSIONS, "spec_version": "2.0"}}
         scope["state"] = self.state
         try:
-            # The shield lets the application see shutdown when the server is cancelled.
-            with trio.move_on_after(math.inf, shield=True) as self._scope:
-                self._scope.deadline = trio.current_time() + self._startup_timeout
+            self._scope.deadline = trio.current_time() + self._startup_timeout
+            with self._scope:
                 await self._app(scope, self._receive, self._send)
+                if self._required and not self._started.is_set():
+                    self.failure = (
+                        "the application returned without an answer to its lifespan startup"
+                    )
         except BaseException as exc:
             self._failed(contain(exc))
         finally:
@@ -124,7 +129,7 @@ class _Lifespan:
         self._stopping.set()
         if self._ended:
             return
-        if not self._started.is_set() or self.failure is not None:
+        if not self._started.is_set():
             self._scope.cancel()  # the server goes down before the application is up
             return
         self._scope.deadline = trio.current_time() + self._shutdown_timeout
@@ -154,7 +159,12 @@ class _Lifespan:
         kind = message.get("type", "") if isinstance(message, dict) else ""
         phase, _, answer = str(kind).rpartition(".")
         event = {_STARTUP: self._started, _SHUTDOWN: self._stopped}.get(phase)
-        if event is None or answer not in ("complete", "failed") or event.is_set():
+        if (
+            event is None
+            or answer not in ("complete", "failed")
+            or event.is_set()
+            or (phase == _SHUTDOWN and not self._stopping.is_set())
+        ):
             raise AppProtocolError(
                 f"the application sent {message!r} in its lifespan; legal there: "
                 f"{_STARTUP}.complete or .failed once, then {_SHUTDOWN}.complete or .failed once"

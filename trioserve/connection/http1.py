@@ -22,13 +22,13 @@ from __future__ import annotations
 import contextvars
 import logging
 import math
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trioserve.asgi.background import contain
 from trioserve.asgi.exchange import HttpExchange
+from trioserve.asgi.extension import TrioExtension
 from trioserve.asgi.scope import HttpScopes
 from trioserve.connection.wire import Http1Wire
 from trioserve.logs import AccessEntry, log_app_error
@@ -60,7 +60,8 @@ class Http1Connection:
     __slots__ = (
         "_began",
         "_context",
-        "_limited",
+        "_extension",
+        "_limit",
         "_on_closed",
         "_requests",
         "_scope",
@@ -86,7 +87,7 @@ class Http1Connection:
             scheme, client, server, shared.config.root_path, shared.state, ({}, {})
         )
         self._context: contextvars.Context | None = None
-        self._limited = False  # the scope's deadline is ours: the grace, or request_timeout
+        self._limit = math.inf  # the deadline that we have set: the grace, or request_timeout
         self._began = 0.0  # when the current exchange did; only kept for the access log
         self.wire = Http1Wire(shared, transport, self)
         transport.on_activity = self._on_activity
@@ -103,12 +104,20 @@ class Http1Connection:
         """
         scope = trio.CancelScope()
         self._begin_ownership(scope)
+        self._context = trio.lowlevel.current_task().context.copy()
         try:
+            again = None
             with scope:
-                await self._serve(after)
+                again = await self._serve(after)
+            while again is not None:
+                after, again = again, None
+                scope = trio.CancelScope()
+                self._begin_ownership(scope)
+                with scope:
+                    again = await self._serve(after)
             if self._scope is scope:
-                if scope.cancelled_caught:
-                    await self._cut_short()
+                # Out of the scope, since what cancelled the application may not cut our answer.
+                await self._answer_for_the_application(cancelled=scope.cancelled_caught)
                 await self.wire.linger()
         except BaseException as exc:
             failure = contain(exc)
@@ -123,38 +132,45 @@ class Http1Connection:
 
     def _begin_ownership(self, scope: trio.CancelScope) -> None:
         self._scope = scope
-        self._context = trio.lowlevel.current_task().context.copy()
-        own = MappingProxyType({"cancel_scope": scope, "nursery": self._shared.background})
-        http10: dict[str, Any] = {"trioserve": own, "http.response.pathsend": {}}
+        self._limit = math.inf
+        self._extension = TrioExtension(scope, self._shared.background.nursery)
+        http10: dict[str, Any] = {"trioserve": self._extension, "http.response.pathsend": {}}
         if self.wire.transport.can_sendfile:
             http10["http.response.zerocopysend"] = {}
         http11 = {**http10, "http.response.trailers": {}, "http.response.early_hint": {}}
         self._scopes.extensions = (http10, http11)
 
-    async def _serve(self, exchange: HttpExchange | None) -> None:
-        """Exchange after exchange; returns once there is none to come, or another task owns it."""
+    async def _serve(self, exchange: HttpExchange | None) -> HttpExchange | None:
+        """Exchange after exchange, until there is none to come or another task owns it.
+
+        Returns:
+            The last exchange, if there can be others after it, but not in this cancel scope.
+        """
         app = self._shared.app
         wire = self.wire
         idle_timeout = self._shared.header_timeout
         while True:
             if exchange is not None:
                 idle_timeout = self._shared.keep_alive_timeout
-                if not self._is_ready(exchange) and not await self._make_ready(exchange):
-                    return
+                if not self._is_ready(exchange):
+                    if not await self._make_ready(exchange):
+                        return None
+                    if self._extension.taken:
+                        return exchange
             request = await wire.next_request(idle_timeout)
             if request is None:
-                return
+                return None
             exchange = self._begin_exchange(request)
             try:
                 await app(exchange.scope, exchange.receive, exchange.send)
                 if not exchange.response_complete:
-                    await self._settle(exchange, None)
+                    self._log_return(exchange)
             except BaseException as exc:
                 failure = contain(exc)
                 if failure is not None:
-                    await self._settle(exchange, failure)
+                    self._log_failure(exchange, failure)
             if wire.exchange is not exchange or not exchange.response_complete:
-                return
+                return None
             wire.exchange = None
 
     def _begin_exchange(self, request: RequestHead) -> HttpExchange:
@@ -170,7 +186,7 @@ class Http1Connection:
         if shared.access_log is not None:
             self._began = shared.now()
         if shared.request_timeout != math.inf:
-            self._limit(shared.now() + shared.request_timeout)
+            self._set_limit(shared.now() + shared.request_timeout)
         if wire.transport.peer is not _PRESENT:
             self._on_activity()
         return exchange
@@ -178,15 +194,18 @@ class Http1Connection:
     def _is_ready(self, exchange: HttpExchange) -> bool:
         """After an exchange: whether the next one can begin with nothing to be done before."""
         wire = self.wire
-        return (
-            wire.encoder.keep_alive
-            and exchange.response_complete
-            and wire.reader.request_complete
-            and wire.transport.peer is _PRESENT
-            and self._scope.deadline == math.inf
-            and not wire.ending
-            and contextvars.copy_context() == self._context
-        )
+        try:
+            return (
+                wire.encoder.keep_alive
+                and exchange.response_complete
+                and wire.reader.request_complete
+                and wire.transport.peer is _PRESENT
+                and not self._extension.taken
+                and not wire.ending
+                and contextvars.copy_context() == self._context
+            )
+        except Exception:  # a border: the application's values compare themselves
+            return False
 
     async def _make_ready(self, exchange: HttpExchange) -> bool:
         """Does what is to be done before the next exchange; False if there can't be one."""
@@ -200,7 +219,6 @@ class Http1Connection:
             return False
         if not wire.reader.request_complete and not await wire.drain_body():
             return False
-        self._scope.deadline = math.inf
         await self._renew_context()
         return True
 
@@ -215,22 +233,18 @@ class Http1Connection:
 
     # -- the ends of an exchange ------------------------------------------------------------
 
-    async def _settle(self, exchange: HttpExchange, failure: BaseException | None) -> None:
-        """The application has raised, or returned before its response was complete."""
-        if failure is not None:
-            self._log_failure(exchange, failure)
-        if exchange.response_complete:
+    def _log_return(self, exchange: HttpExchange) -> None:
+        """The application has returned before its response was complete."""
+        if exchange.disconnected:
             return
-        if failure is None and not exchange.disconnected:
-            _log.error(
-                "the application returned %s for %s %s",
-                "before its response was complete"
-                if exchange.response_started
-                else "without a response",
-                exchange.scope["method"],
-                exchange.scope["path"],
-            )
-        await self._give_up(exchange, 500, "")
+        _log.error(
+            "the application returned %s for %s %s",
+            "before its response was complete"
+            if exchange.response_started
+            else "without a response",
+            exchange.scope["method"],
+            exchange.scope["path"],
+        )
 
     def _log_failure(self, exchange: HttpExchange, failure: BaseException) -> None:
         if exchange.told and exchange.disconnected:
@@ -245,36 +259,33 @@ class Http1Connection:
         else:
             log_app_error(failure, exchange.scope)
 
-    async def _give_up(self, exchange: HttpExchange, status: int, reason: str) -> None:
-        """Answers for the application where nothing was sent yet; never fakes an end."""
+    async def _answer_for_the_application(self, *, cancelled: bool) -> None:
+        """Where the application has ended and its response is not complete; never fakes an end."""
         wire = self.wire
+        exchange = wire.exchange
+        if exchange is None or exchange.response_complete:
+            return
+        if cancelled:
+            self._log_cancellation(exchange)
         wire.ending = True
         exchange.disconnect(unreachable=True)
         left = exchange.told and exchange.status == 0
         if not wire.encoder.started and not left:
-            await wire.send_error(status, reason)
+            if cancelled:
+                await wire.send_error(503, "the request was cancelled")
+            else:
+                await wire.send_error(500, "")
         if self._shared.access_log is not None:
             self._log_access(exchange)
 
-    async def _cut_short(self) -> None:
-        """The scope of this task's application was cancelled."""
-        exchange = self.wire.exchange
-        if exchange is None or exchange.response_complete:
-            return
+    def _log_cancellation(self, exchange: HttpExchange) -> None:
+        method, path = exchange.scope["method"], exchange.scope["path"]
         if exchange.disconnected:
-            _log.info(
-                "client left %s %s, cancelled after the grace period",
-                exchange.scope["method"],
-                exchange.scope["path"],
-            )
+            _log.info("client left %s %s, cancelled after the grace period", method, path)
+        elif self._limit <= self._shared.now():
+            _log.warning("%s %s was cancelled by request_timeout", method, path)
         else:
-            _log.warning(
-                "%s %s was cancelled%s",
-                exchange.scope["method"],
-                exchange.scope["path"],
-                " by request_timeout" if self._shared.request_timeout != math.inf else "",
-            )
-        await self._give_up(exchange, 503, "the request took too long")
+            _log.warning("%s %s was cancelled by the application", method, path)
 
     def _log_access(self, exchange: HttpExchange) -> None:
         access_log = self._shared.access_log
@@ -314,8 +325,7 @@ class Http1Connection:
         if exchange is None:
             return
         if not exchange.disconnected:
-            deadline = self._shared.now() + self._shared.config.asgi_disconnect_grace_period
-            self._limit(min(self._scope.deadline, deadline))
+            self._set_limit(self._shared.now() + self._shared.config.asgi_disconnect_grace_period)
         exchange.disconnect(unreachable=unreachable)
 
     def body_taken(self) -> None:
@@ -324,20 +334,26 @@ class Http1Connection:
         Not beyond request_timeout, which nothing extends.
         """
         if self._shared.request_timeout == math.inf:
-            self._limit(self._shared.now() + self._shared.config.asgi_disconnect_grace_period)
+            self._lift_limit()
+            self._set_limit(self._shared.now() + self._shared.config.asgi_disconnect_grace_period)
 
-    def _limit(self, deadline: float) -> None:
-        self._scope.deadline = deadline
-        self._limited = True
+    def _set_limit(self, deadline: float) -> None:
+        """Sets the deadline of the scope, unless there is an earlier one: the application's own."""
+        if deadline < self._scope.deadline:
+            self._scope.deadline = self._limit = deadline
+
+    def _lift_limit(self) -> None:
+        if self._scope.deadline == self._limit:
+            self._scope.deadline = math.inf
+        self._limit = math.inf
 
     def response_completed(self) -> None:
         """See Owner."""
         wire = self.wire
         if self._shared.access_log is not None and wire.exchange is not None:
             self._log_access(wire.exchange)
-        if self._limited:  # what the application does from now on is limited by nobody
-            self._limited = False
-            self._scope.deadline = math.inf
+        if self._limit != math.inf:  # what the application does from now on is not limited by us
+            self._lift_limit()
         if wire.reader.buffer or wire.transport.readable or not wire.encoder.keep_alive:
             self._shared.hand_over(self)
 

@@ -231,6 +231,9 @@ class Http1Wire:
     async def _receive_for_body(self) -> bool:
         shared = self._shared
         if self._expect_continue:
+            # Polled in a cancelled scope (Starlette's is_disconnected) it isn't the body that is
+            # asked for; and a 100 that a cancellation cuts short would be the connection's end.
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._expect_continue = False
             if not self.encoder.started:
                 waiting = self.transport.write(self.encoder.encode_interim(100, ()))
@@ -355,15 +358,23 @@ class Http1Wire:
     ) -> int:
         encoder = self.encoder
         transport = self.transport
-        start = file.tell() if offset is None else offset
-        size = max(0, os.fstat(file.fileno()).st_size - start)
+        try:
+            start = file.tell() if offset is None else offset
+            size = max(0, os.fstat(file.fileno()).st_size - start)
+        except (OSError, ValueError) as exc:  # closed, a pipe, or without a descriptor
+            raise AppProtocolError(f"{file!r} can't be sent: {exc}") from exc
         if count is not None:
             size = min(size, count)
         pieces = []
         if head is not None:
             whole = None if more or trailers else size
             pieces.append(self._encode_head(*head, whole, trailers))
-        encoder.count_body(size, more)
+        try:
+            encoder.count_body(size, more)
+        except AppProtocolError:
+            if head is not None:
+                encoder.started = False  # as in send_response
+            raise
         chunked = encoder.framing is Framing.CHUNKED
         if chunked and size:
             pieces.append(b"%x\r\n" % size)
@@ -376,6 +387,8 @@ class Http1Wire:
             self.ending = True
             transport.abort()
             raise AppProtocolError(f"a file that was being sent got shorter than {size} bytes")
+        if offset is None:
+            file.seek(start + size)  # where the next message without an offset goes on
         if chunked:
             end = b"" if more else b"0\r\n" if trailers else b"0\r\n\r\n"
             waiting = transport.write((b"\r\n" if size else b"") + end)
@@ -399,6 +412,9 @@ class Http1Wire:
 
     def response_completed(self) -> None:
         """See Carrier."""
+        if not self.reader.request_complete:
+            # A task of the application may wait for more of the body; now it hears of the end.
+            self.transport.interrupt()
         self._owner.response_completed()
 
     # -- errors -----------------------------------------------------------------------------
@@ -444,7 +460,7 @@ class Http1Wire:
     async def linger(self) -> None:
         """Our last byte, and a while of reading, so that the client gets to read what we sent."""
         transport = self.transport
-        if self.idle or transport.peer is not Peer.PRESENT:
+        if self.idle or transport.peer is not Peer.PRESENT or self._ends_by_reset():
             return
         with trio.move_on_after(LINGER_TIMEOUT):
             waiting = transport.shut_down_writing()
@@ -459,14 +475,17 @@ class Http1Wire:
 
     async def close(self) -> None:
         """Frees the transport, by a reset where an orderly end would look like a body's end."""
-        exchange = self.exchange
-        if (
-            exchange is not None
-            and self.encoder.started
-            and not exchange.response_complete
-            and self.encoder.framing is Framing.UNTIL_CLOSE
-        ):
+        if self._ends_by_reset():
             self.transport.abort()
         closing = self.transport.close()
         if closing is not None:
             await closing
+
+    def _ends_by_reset(self) -> bool:
+        exchange = self.exchange
+        return (
+            exchange is not None
+            and self.encoder.started
+            and not exchange.response_complete
+            and self.encoder.framing is Framing.UNTIL_CLOSE
+        )

@@ -8,7 +8,11 @@ bounded by READ_AHEAD_SIZE.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import socket
+import struct
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -30,6 +34,8 @@ READ_AHEAD_SIZE: Final = 64 * 1024
 _WRITE_SIZE: Final = 64 * 1024
 #: What closing a stream politely (TLS close_notify) may take, in seconds.
 _CLOSE_TIMEOUT: Final = 1.0
+#: Closing with this set sends a reset and drops what was not delivered.
+_LINGER_RESET: Final = struct.pack("ii", 1, 0)
 
 
 def _nobody() -> None:
@@ -91,6 +97,7 @@ class StreamTransport:
         if self._unyielded >= YIELD_SIZE:
             self._unyielded = 0
             await trio.lowlevel.checkpoint()
+        self._interrupted = False  # it was for an earlier wait, which bytes ended first
         while not self._arrived:
             if self._ended or self._interrupted:
                 self._interrupted = False
@@ -148,8 +155,8 @@ class StreamTransport:
         """See Transport: read in a thread, since a disk may take its time."""
 
         def read(position: int, size: int) -> bytes:
-            file.seek(position)
-            return file.read(size)
+            # Not seek() and read(): the file may be another request's, too.
+            return os.pread(file.fileno(), size, position)
 
         sent = 0
         while sent < count:
@@ -179,6 +186,12 @@ class StreamTransport:
         if self.peer is not Peer.LOST:
             self.peer = Peer.LOST
             self._ended = True
+            stream = self._stream
+            while isinstance(stream, trio.SSLStream):
+                stream = stream.transport_stream
+            if isinstance(stream, trio.SocketStream):
+                with contextlib.suppress(OSError):  # closed already
+                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             self._changed.unpark_all()
             self.on_activity()
 

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+import inspect
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio.testing
+
+from trioserve.logs import access_logger, error_logger
+from trioserve.transports import ReadinessWatcher
+
+from .harness import KINDS, Harness, Kind, open_harness
+
+if TYPE_CHECKING:
+    import functools
+    from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from trioserve.types import ASGIApp
+
+
+class Serving:
+    """``async with serving(app, **options) as server``: a Harness, in time of its kind."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.clock = trio.testing.MockClock(autojump_threshold=0) if kind == "memory" else None
+
+    def __call__(self, app: ASGIApp, **options: object) -> AbstractAsyncContextManager[Harness]:
+        return open_harness(self.kind, app, **options)
+
+
+def _run(test: functools.partial[Any], *, clock: trio.abc.Clock | None, instruments: Any) -> Any:
+    """trio.run, with the clock of the test's Serving."""
+    clocks = [value.clock for value in test.keywords.values() if isinstance(value, Serving)]
+    return trio.run(test, clock=clock or next(iter(clocks), None), instruments=instruments)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # pytest-trio only finds clocks among a test's own arguments; this is its hook for the rest.
+    for item in items:
+        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
+            if inspect.iscoroutinefunction(item.function):
+                item.add_marker(pytest.mark.trio(run=_run), append=False)
+
+
+@pytest.fixture(params=KINDS)
+def serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Serving:
+    """Each test that asks for this runs over each kind of transport."""
+    kind: Kind = request.param
+    if kind == "stream":
+        monkeypatch.setattr(ReadinessWatcher, "supported", False)
+    elif kind == "epoll" and not ReadinessWatcher.supported:
+        pytest.skip("needs Linux's epoll")
+    return Serving(kind)
+
+
+@pytest.fixture
+def in_memory() -> Serving:
+    """For what doesn't depend on the transport."""
+    return Serving("memory")
+
+
+@pytest.fixture(autouse=True)
+def propagating_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Both logs as an importing program has them, whatever other tests configured."""
+    before = [
+        (logger, logger.handlers[:], logger.level, logger.propagate)
+        for logger in (access_logger, error_logger)
+    ]
+    for logger in (access_logger, error_logger):
+        logger.handlers[:] = []
+        logger.setLevel(logging.INFO)
+        logger.propagate = True
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+class Errors:
+    """What the error log got at level ERROR and above."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    @property
+    def records(self) -> list[logging.LogRecord]:
+        return [
+            record
+            for record in self._caplog.records
+            if record.levelno >= logging.ERROR and record.name == "trioserve.error"
+        ]
+
+    @property
+    def exceptions(self) -> list[BaseException]:
+        """The exceptions that came with a traceback."""
+        found = [record.exc_info[1] for record in self.records if record.exc_info]
+        return [exc for exc in found if exc is not None]
+
+    @property
+    def messages(self) -> list[str]:
+        return [record.getMessage() for record in self.records]
+
+
+@pytest.fixture
+def errors(caplog: pytest.LogCaptureFixture) -> Errors:
+    return Errors(caplog)

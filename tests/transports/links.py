@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""Connected pairs: a transport on the server's side, a plain socket on the client's.
+
+======  ==================================================
+kind    transport
+======  ==================================================
+socket  SocketTransport, watched by a ReadinessWatcher
+stream  StreamTransport over trio.SocketStream
+======  ==================================================
+
+Both are over TCP, whose buffers can be made small so that a client which doesn't read is felt at
+once. Time is virtual where a test asks for the ``clock`` fixture of conftest.py: TCP on the loopback
+delivers while the sender's call runs, so that a clock which jumps when all is quiet is safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import struct
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import attrs
+import trio
+
+from trioserve.transports import ReadinessWatcher, SocketTransport, StreamTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from trioserve.transports import Transport
+
+__all__ = [
+    "KINDS",
+    "Kind",
+    "Link",
+    "finish",
+    "open_link",
+    "read_all",
+    "reset_on_close",
+    "set_buffers",
+    "tcp_pair",
+]
+
+Kind: TypeAlias = Literal["socket", "stream"]
+KINDS: Final[tuple[Kind, ...]] = ("socket", "stream")
+
+
+def set_buffers(sock: socket.socket, size: int) -> None:
+    """Makes the kernel hold about this much each way (Linux doubles it, and has a least)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Closing then sends a reset instead of an end."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def tcp_pair(buffer_size: int = 0) -> tuple[socket.socket, socket.socket]:
+    """A client's and a server's socket, connected and non-blocking.
+
+    Args:
+        buffer_size: of all four kernel buffers; 0 = the system's default.
+    """
+    with socket.socket() as listener:
+        if buffer_size:
+            set_buffers(listener, buffer_size)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        client = socket.socket()
+        if buffer_size:
+            set_buffers(client, buffer_size)
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+    for sock in (client, server):
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client, server
+
+
+@attrs.frozen
+class Link:
+    """A transport and its client.
+
+    Attributes:
+        sock: the transport's own socket.
+        activity: has an item for each call of on_activity.
+    """
+
+    transport: Transport
+    client: trio.SocketStream
+    sock: socket.socket
+    activity: list[None]
+
+    async def client_leaves(self, *, reset: bool = False) -> None:
+        """The client closes its socket."""
+        if reset:
+            self.client.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        await self.client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_link(
+    kind: Kind, *, write_timeout: float = math.inf, buffer_size: int = 0
+) -> AsyncIterator[Link]:
+    """A transport with what must run for it; everything is closed after the block."""
+    client, server = tcp_pair(buffer_size)
+    async with trio.open_nursery() as nursery:
+        transport: SocketTransport | StreamTransport
+        if kind == "socket":
+            watcher = ReadinessWatcher()
+            nursery.start_soon(watcher.run)
+            transport = SocketTransport(server, watcher, write_timeout)
+        else:
+            theirs = trio.SocketStream(trio.socket.from_stdlib_socket(server))
+            transport = StreamTransport(theirs, write_timeout)
+            nursery.start_soon(transport.run_reader)
+        activity: list[None] = []
+        transport.on_activity = lambda: activity.append(None)
+        ours = trio.SocketStream(trio.socket.from_stdlib_socket(client))
+        link = Link(transport, ours, server, activity)
+        try:
+            yield link
+        finally:
+            await finish(transport.close())
+            server.close()
+            await trio.aclose_forcefully(ours)
+        nursery.cancel_scope.cancel()
+
+
+async def finish(waiting: Awaitable[None] | None) -> None:
+    """Awaits what a method that may have nothing to wait for returned."""
+    if waiting is not None:
+        await waiting
+
+
+async def read_all(client: trio.SocketStream) -> tuple[bytes, bool]:
+    """All bytes until the end, and whether that was a reset."""
+    data = bytearray()
+    while True:
+        try:
+            more = await client.receive_some(65536)
+        except trio.BrokenResourceError:
+            return bytes(data), True
+        if not more:
+            return bytes(data), False
+        data += more
