@@ -227,7 +227,7 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 @given(
     app=st.none() | _TEXT,
     app_dir=_TEXT,
-    access_log_format=_TEXT,
+    access_log_format=st.sampled_from(["%(h)s", '"%(r)s"\t%({x-y}i)s', "ü %(s)s"]),
     keep_alive_timeout=st.floats(min_value=0, allow_infinity=False),
     unix_socket_mode=st.integers(0, 0o777),
     max_body_size=st.integers(0, 2**63 - 1),

@@ -60,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_STARTUP if isinstance(exc, StartupError) else EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Who reads our output has seen enough, as in `trioserve --help | head`. Python would say
+        # so again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
 
 
 def _run(argv: list[str]) -> int:

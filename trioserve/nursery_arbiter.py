@@ -73,14 +73,15 @@ class NurseryArbiter:
 
         Raises:
             BindError, StartupError, ConfigError: alone, never in a group.
+            SystemExit: the application's, which ends the process with its code.
         """
-        failure: TrioserveError | None = None
+        failure: TrioserveError | SystemExit | None = None
         with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._handle_signals, signals, nursery.cancel_scope)
                 try:
                     await self._serve(nursery)
-                except* TrioserveError as group:
+                except* (TrioserveError, SystemExit) as group:
                     failure = _first(group)
                 nursery.cancel_scope.cancel()
         self.phase = Phase.STOPPED
@@ -125,12 +126,14 @@ class NurseryArbiter:
                 everything.cancel()
 
 
-def _first(group: BaseExceptionGroup[TrioserveError]) -> TrioserveError:
-    """The first of our errors in a group; the rest says nothing else to the operator."""
+def _first(
+    group: BaseExceptionGroup[TrioserveError | SystemExit],
+) -> TrioserveError | SystemExit:
+    """The first of a group's errors; the rest says nothing else to the operator."""
     exc: BaseException = group
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
-    assert isinstance(exc, TrioserveError)
+    assert isinstance(exc, (TrioserveError, SystemExit))
     return exc
 
 

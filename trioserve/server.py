@@ -43,6 +43,8 @@ __all__ = ["Server", "open_server", "serve", "serve_until"]
 
 _log = logging.getLogger("trioserve.error")
 
+#: How long idle connections stay open once the server is stopping, in seconds.
+DRAIN_DELAY: Final = 0.1
 #: Seconds between two looks at the deadlines of all connections, at most.
 SWEEP_INTERVAL: Final = 1.0
 
@@ -163,10 +165,17 @@ class Server:
                 if connection.wire.deadline <= now:
                     connection.expire()
 
-    def drain(self) -> None:
-        """No connection goes on after its current exchange; idle ones end now."""
+    async def drain(self) -> None:
+        """No connection goes on after its current exchange; idle ones end after a moment.
+
+        The moment is for requests that are on their way while we stop: they are answered, with
+        ``connection: close``, where closing at once would reset them.
+        """
         self._shared.draining = True
-        for connection in self.connections:
+        if not self.connections:
+            return
+        await trio.sleep(DRAIN_DELAY)
+        for connection in list(self.connections):
             connection.drain()
 
 
@@ -203,8 +212,8 @@ async def open_server(app: ASGIApp, config: Config) -> AsyncIterator[Server]:
             yield server
             deadline = trio.current_time() + config.graceful_timeout
             connections.cancel_scope.deadline = deadline
-            background.cancel_scope.deadline = deadline
-            server.drain()
+            await server.drain()
+        background.cancel_scope.deadline = deadline
         if connections.cancel_scope.cancelled_caught:
             _log.warning(
                 "graceful_timeout (%g s) is over: the requests under way were cancelled",

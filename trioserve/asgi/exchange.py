@@ -222,7 +222,8 @@ class HttpExchange:
         for name, value in (("offset", offset), ("count", count)):
             if value is not None and (not isinstance(value, int) or value < 0):
                 raise AppProtocolError(
-                    f'"{name}" of http.response.zerocopysend must be an int from 0 on, got {value!r}'
+                    f'"{name}" of http.response.zerocopysend must be an int of 0 or more, '
+                    f"got {value!r}"
                 )
         return self._send_file(file, offset, count, more=message.get("more_body", False))
 

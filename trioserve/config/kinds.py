@@ -19,10 +19,12 @@ from typing import Any
 
 import attrs
 
+from trioserve.access_format import check_access_log_format
 from trioserve.addresses import parse_bind
 from trioserve.errors import ConfigError
 
 __all__ = [
+    "ACCESS_LOG_FORMAT",
     "ADDRESSES",
     "APP_SPEC",
     "AT_LEAST_ONE",
@@ -219,6 +221,20 @@ def _is_usable_parser(value: Any) -> bool:
 
 _PARSER_NAME = choice("auto", "httptools", "h11")
 HTTP_PARSER = attrs.evolve(_PARSER_NAME, accepts=_is_usable_parser)
+
+
+def _is_access_log_format(value: Any) -> bool:
+    if not isinstance(value, str) or not value:
+        return False
+    check_access_log_format(value)  # its ConfigError names the atom
+    return True
+
+
+ACCESS_LOG_FORMAT = Kind(
+    unit="text",
+    expected="a text that is not empty",
+    accepts=_is_access_log_format,
+)
 
 
 def as_mode(value: int | str) -> Any:

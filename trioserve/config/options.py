@@ -178,7 +178,7 @@ class LogOptions:
     access_log: bool = _setting(_LOGS, kinds.SWITCH, True, "Write a line for every request")
     access_log_format: str = _setting(
         _LOGS,
-        kinds.TEXT,
+        kinds.ACCESS_LOG_FORMAT,
         '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
         "Format of that line, of gunicorn's atoms",
     )

@@ -63,6 +63,7 @@ class Http1Connection:
         "_extension",
         "_limit",
         "_on_closed",
+        "_over",
         "_requests",
         "_scope",
         "_scopes",
@@ -81,6 +82,7 @@ class Http1Connection:
     ) -> None:
         self._shared = shared
         self._on_closed = on_closed
+        self._over = False  # the owner only ends it: nobody is to take it over any more
         self._requests = 0
         self._scope = trio.CancelScope()
         self._scopes = HttpScopes(
@@ -116,6 +118,7 @@ class Http1Connection:
                 with scope:
                     again = await self._serve(after)
             if self._scope is scope:
+                self._over = True
                 # Out of the scope, since what cancelled the application may not cut our answer.
                 await self._answer_for_the_application(cancelled=scope.cancelled_caught)
                 await self.wire.linger()
@@ -125,6 +128,7 @@ class Http1Connection:
                 _log.error("a connection failed inside the server", exc_info=failure)
         finally:
             if self._scope is scope:
+                self._over = True
                 try:
                     await self.wire.close()
                 finally:
@@ -364,7 +368,7 @@ class Http1Connection:
         """
         wire = self.wire
         exchange = wire.exchange
-        if exchange is None or not exchange.response_complete:
+        if self._over or exchange is None or not exchange.response_complete:
             return None
         if not (
             wire.reader.buffer

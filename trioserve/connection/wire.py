@@ -462,7 +462,7 @@ class Http1Wire:
         transport = self.transport
         if self.idle or transport.peer is not Peer.PRESENT or self._ends_by_reset():
             return
-        with trio.move_on_after(LINGER_TIMEOUT):
+        with trio.move_on_after(1.0 if self._shared.draining else LINGER_TIMEOUT):
             waiting = transport.shut_down_writing()
             if waiting is not None:
                 await waiting

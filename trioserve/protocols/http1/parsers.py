@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import h11
-
 from trioserve.protocols.http1.errors import RemoteProtocolError
 from trioserve.protocols.http1.request import FIELDS, TARGET
 
@@ -98,7 +96,12 @@ class HttptoolsFieldParser:
 class H11FieldParser:
     """h11, in Python. It reads some things generously, so a strict grammar stands before it."""
 
-    __slots__ = ()
+    __slots__ = ("_h11",)
+
+    def __init__(self) -> None:
+        import h11  # here, since with httptools nothing needs it, and it costs 15 ms of a start
+
+        self._h11 = h11
 
     def parse(self, head: bytes, line_end: int, target: bytes) -> Headers:
         """See FieldParser."""
@@ -108,6 +111,7 @@ class H11FieldParser:
             raise RemoteProtocolError(
                 400, "a field line is not of the form name, colon, value, CRLF (RFC 9112 section 5)"
             )
+        h11 = self._h11
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
         connection.receive_data(_PLAIN_LINE_FOR_H11 + head[line_end:])
         try:
