@@ -11,9 +11,33 @@ if TYPE_CHECKING:
 
     from trioserve.asgi.background import BackgroundNursery
 
-__all__ = ["TrioExtension"]
+__all__ = ["NO_OPTIONS", "TrioExtension"]
 
 _KEYS: Final = ("cancel_scope", "nursery")
+
+
+class _NoOptions(Mapping[str, Any]):
+    """Empty for ever, so that all scopes may share it: a dict would carry what one request wrote
+    there on to the next.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+
+#: The value of an extension that is either there or not.
+NO_OPTIONS: Final = _NoOptions()
 
 
 class TrioExtension(Mapping[str, Any]):
@@ -52,3 +76,6 @@ class TrioExtension(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(_KEYS)
+
+    def __deepcopy__(self, memo: object) -> TrioExtension:
+        return self  # tools copy scopes; a scope or a nursery can't be

@@ -28,7 +28,7 @@ import trio
 
 from trioserve.asgi.background import contain
 from trioserve.asgi.exchange import HttpExchange
-from trioserve.asgi.extension import TrioExtension
+from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
 from trioserve.asgi.scope import HttpScopes
 from trioserve.connection.wire import Http1Wire
 from trioserve.logs import AccessEntry, log_app_error
@@ -138,10 +138,17 @@ class Http1Connection:
         self._scope = scope
         self._limit = math.inf
         self._extension = TrioExtension(scope, self._shared.background.nursery)
-        http10: dict[str, Any] = {"trioserve": self._extension, "http.response.pathsend": {}}
+        http10: dict[str, Any] = {
+            "trioserve": self._extension,
+            "http.response.pathsend": NO_OPTIONS,
+        }
         if self.wire.transport.can_sendfile:
-            http10["http.response.zerocopysend"] = {}
-        http11 = {**http10, "http.response.trailers": {}, "http.response.early_hint": {}}
+            http10["http.response.zerocopysend"] = NO_OPTIONS
+        http11 = {
+            **http10,
+            "http.response.trailers": NO_OPTIONS,
+            "http.response.early_hint": NO_OPTIONS,
+        }
         self._scopes.extensions = (http10, http11)
 
     async def _serve(self, exchange: HttpExchange | None) -> HttpExchange | None:

@@ -106,7 +106,7 @@ class Http1Wire:
         self.deadline = math.inf
         self.ending = False
         self.idle = False
-        self._expired = False  # the reaper has ended the wait that is under way
+        self._expired = False  # the reaper has ended a wait for the current head or body
         self._expect_continue = False
         self._body_waited = 0.0
         self._head_deadline = math.inf
@@ -127,18 +127,17 @@ class Http1Wire:
                     request = reader.next_request()
                     if request is not None:
                         break
+                    if self._expired:
+                        raise RemoteProtocolError(408, "the request took too long to arrive")
                 if not self._begin_wait_for_head(idle_timeout):
                     return None
                 data = await self.transport.receive()
                 self.deadline = math.inf
-                if not data:
-                    if reader.buffer and self._expired:
-                        raise RemoteProtocolError(408, "the request took too long to arrive")
-                    if self._came_after_all():
-                        continue
+                if data:
+                    reader.receive_data(data)
+                elif not (reader.buffer and self._expired) and not self._came_after_all():
                     self.idle = True
                     return None
-                reader.receive_data(data)
             if request.content_length > self._max_body_size:
                 raise self._too_large(head_only=request.method == "HEAD")
         except RemoteProtocolError as exc:
@@ -180,6 +179,7 @@ class Http1Wire:
         self._request = request
         self._expect_continue = request.expect_continue
         self._body_waited = 0.0
+        self._expired = False
         self.exchange = exchange
 
     def expire(self) -> None:
@@ -239,6 +239,8 @@ class Http1Wire:
                 waiting = self.transport.write(self.encoder.encode_interim(100, ()))
                 if waiting is not None:
                     await waiting
+        if self._expired:  # by a wait that bytes ended in the same moment
+            raise self._body_too_slow()
         began = shared.now()
         self.deadline = (
             began + shared.body_timeout - self._body_waited + self.reader.body_size / MIN_BODY_RATE
@@ -249,7 +251,7 @@ class Http1Wire:
             self.deadline = math.inf
         if not data:
             if self._expired:
-                raise RemoteProtocolError(408, "the request's body took too long to arrive")
+                raise self._body_too_slow()
             return False
         self._body_waited += shared.now() - began
         self.reader.receive_data(data)
@@ -277,6 +279,10 @@ class Http1Wire:
         if self._expect_continue:
             return False
         return self._request.content_length - self.reader.body_size <= DRAIN_SIZE
+
+    @staticmethod
+    def _body_too_slow() -> RemoteProtocolError:
+        return RemoteProtocolError(408, "the request's body took too long to arrive")
 
     def _too_large(self, *, head_only: bool) -> RemoteProtocolError:
         return RemoteProtocolError(
@@ -341,7 +347,7 @@ class Http1Wire:
             return await self._send_open_file(head, file, offset, count, more, trailers)
         try:
             opened: BinaryIO = await trio.to_thread.run_sync(open, file, "rb")
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             # To an application an OSError of send() would mean that the client has left.
             raise AppProtocolError(f"the file of a pathsend can't be opened: {exc}") from exc
         with opened:

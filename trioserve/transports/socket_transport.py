@@ -274,6 +274,10 @@ class SocketTransport:
         sent_in_all = 0
         async with self._writing():
             while sent_in_all < count:
+                if (
+                    self.peer is _LOST
+                ):  # maybe by the writer before us; the socket still takes bytes
+                    raise self._lose("the connection was lost")
                 size = min(count - sent_in_all, _SENDFILE_SIZE)
                 try:
                     sent = os.sendfile(
@@ -331,7 +335,12 @@ class _Writing:
         try:
             self._lock.acquire_nowait()
         except trio.WouldBlock:
-            await self._lock.acquire()
+            try:
+                await self._lock.acquire()
+            except trio.Cancelled:
+                # The writers behind would go on as if this message had been sent.
+                self._transport.abort()
+                raise
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._lock.release()

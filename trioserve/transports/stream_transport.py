@@ -51,6 +51,7 @@ class StreamTransport:
         self._stream = stream
         self._write_timeout = write_timeout
         self._write_lock = trio.Lock()
+        self._sending = trio.CancelScope()  # of the send_all() under way, for abort()
         self._arrived: deque[bytes] = deque()
         self._arrived_size = 0
         self._ended = False
@@ -132,24 +133,19 @@ class StreamTransport:
         return self._write(b"".join(pieces))
 
     async def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        sent = 0
-        try:
-            async with self._write_lock:
-                while sent < len(view):
-                    with trio.fail_after(self._write_timeout):
-                        await self._stream.send_all(view[sent : sent + _WRITE_SIZE])
-                    sent += _WRITE_SIZE
-        except trio.TooSlowError:
-            self.abort()
-            reason = f"the client read nothing for {self._write_timeout:g} s"
-            raise ClientDisconnectedError(f"the client has disconnected: {reason}") from None
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            self.abort()
-            raise ClientDisconnectedError("the client has disconnected") from exc
-        except trio.Cancelled:
-            self.abort()  # half a message may be out
-            raise
+        async with _Turn(self, self._write_lock):
+            await self._send(memoryview(data))
+
+    async def _send(self, view: memoryview) -> None:
+        """Sends it all; the caller has its turn."""
+        for start in range(0, len(view), _WRITE_SIZE):
+            with trio.move_on_after(self._write_timeout) as self._sending:
+                await self._stream.send_all(view[start : start + _WRITE_SIZE])
+            if self._sending.cancelled_caught:
+                reason = "the connection was given up"
+                if self.peer is not Peer.LOST:
+                    reason = f"the client read nothing for {self._write_timeout:g} s"
+                raise ClientDisconnectedError(f"the client has disconnected: {reason}")
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> int:
         """See Transport: read in a thread, since a disk may take its time."""
@@ -159,14 +155,15 @@ class StreamTransport:
             return os.pread(file.fileno(), size, position)
 
         sent = 0
-        while sent < count:
-            data = await trio.to_thread.run_sync(
-                read, offset + sent, min(_WRITE_SIZE, count - sent)
-            )
-            if not data:
-                break
-            await self._write(data)
-            sent += len(data)
+        async with _Turn(self, self._write_lock):
+            while sent < count:
+                data = await trio.to_thread.run_sync(
+                    read, offset + sent, min(_WRITE_SIZE, count - sent)
+                )
+                if not data:
+                    break
+                await self._send(memoryview(data))
+                sent += len(data)
         return sent
 
     async def shut_down_writing(self) -> None:
@@ -192,6 +189,7 @@ class StreamTransport:
             if isinstance(stream, trio.SocketStream):
                 with contextlib.suppress(OSError):  # closed already
                     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+            self._sending.cancel()
             self._changed.unpark_all()
             self.on_activity()
 
@@ -203,3 +201,34 @@ class StreamTransport:
         # Shielded, since cancellation is the usual reason to be here; bounded by its deadline.
         with trio.move_on_after(0 if lost else _CLOSE_TIMEOUT, shield=True):
             await self._stream.aclose()
+
+
+class _Turn:
+    """A writer's turn; leaving it by an exception means that a message is half written."""
+
+    __slots__ = ("_lock", "_transport")
+
+    def __init__(self, transport: StreamTransport, lock: trio.Lock) -> None:
+        self._transport = transport
+        self._lock = lock
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._lock.acquire()
+        except trio.Cancelled:
+            # The writers behind would go on as if this message had been sent.
+            self._transport.abort()
+            raise
+        if self._transport.peer is Peer.LOST:  # maybe by the writer before us, in half a message
+            self._lock.release()
+            raise ClientDisconnectedError("the client has disconnected")
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, _: object
+    ) -> None:
+        self._lock.release()
+        if exc is None:
+            return
+        self._transport.abort()
+        if isinstance(exc, (trio.BrokenResourceError, trio.ClosedResourceError)):
+            raise ClientDisconnectedError("the client has disconnected") from exc

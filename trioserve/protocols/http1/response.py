@@ -93,7 +93,16 @@ class ResponseEncoder:
         framing: see the table above; known once started.
     """
 
-    __slots__ = ("_head_only", "_minor_version", "_remaining", "framing", "keep_alive", "started")
+    __slots__ = (
+        "_chunk_line",
+        "_chunk_size",
+        "_head_only",
+        "_minor_version",
+        "_remaining",
+        "framing",
+        "keep_alive",
+        "started",
+    )
 
     def __init__(self) -> None:
         self.keep_alive = True
@@ -102,6 +111,8 @@ class ResponseEncoder:
         self._head_only = False
         self._minor_version = 1
         self._remaining = 0
+        self._chunk_size = 0
+        self._chunk_line = b""
 
     def begin(self, minor_version: int, head_only: bool, keep_alive: bool) -> None:
         """The next response answers a request of ``minor_version``, a HEAD if ``head_only``."""
@@ -211,7 +222,11 @@ class ResponseEncoder:
             end = b"" if more else b"0\r\n" if trailers else b"0\r\n\r\n"
             if not body:
                 return (end,) if end else ()
-            return (b"%x\r\n" % len(body), body, b"\r\n" + end)
+            size = len(body)
+            if size != self._chunk_size:  # chunks of a stream mostly have one size
+                self._chunk_size = size
+                self._chunk_line = b"%x\r\n" % size
+            return (self._chunk_line, body, b"\r\n" + end if end else b"\r\n")
         if self.framing is _UNTIL_CLOSE:
             return (body,)
         return ()
