@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import trio
@@ -26,7 +27,12 @@ class App:
             await self.run_lifespan(receive, send)
             return
         self.begun += 1
-        handle = {"/hang": self.hang, "/boom": self.boom, "/slow": self.be_slow}.get(scope["path"])
+        handle = {
+            "/hang": self.hang,
+            "/boom": self.boom,
+            "/slow": self.be_slow,
+            "/thread": self.block_a_thread,
+        }.get(scope["path"])
         if handle is not None:
             await handle()
         headers = [(b"content-type", b"text/plain"), (b"content-length", b"3")]
@@ -46,6 +52,13 @@ class App:
         except trio.Cancelled:
             tell("cancelled")
             raise
+
+    async def block_a_thread(self) -> None:
+        await trio.to_thread.run_sync(self.block)
+
+    def block(self) -> None:
+        tell("blocking")
+        threading.Event().wait(600)
 
     async def boom(self) -> None:
         raise ValueError("the app's own mistake")

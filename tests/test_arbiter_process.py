@@ -182,6 +182,31 @@ def test_a_request_that_is_cut_at_the_stop_leaves_a_trace_in_the_log() -> None:
         server.stderr.wait_for(r"graceful_timeout \(0\.2 s\) is over")
 
 
+@pytest.mark.slow  # the process is ended two seconds after its last timeout
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_thread_that_goes_on_can_not_hold_up_a_stop_for_ever(signals: int) -> None:
+    timeouts = ("--graceful-timeout", "0.1", "--lifespan-shutdown-timeout", "0.1")
+    with serve_app(*timeouts) as server, connect(server.port) as client:
+        client.send("GET", "/thread")
+        server.stdout.wait_for("blocking")
+        for _ in range(signals):
+            server.send_signal(signal.SIGTERM)
+        assert server.wait() == 143
+        server.stderr.wait_for("something blocks the event loop or a thread")
+
+
+def test_a_third_signal_ends_the_process_where_it_stands() -> None:
+    with serve_app() as server, connect(server.port) as client:
+        client.send("GET", "/thread")
+        server.stdout.wait_for("blocking")
+        server.send_signal(signal.SIGTERM)
+        server.stderr.wait_for("SIGTERM: stopping")
+        server.send_signal(signal.SIGTERM)
+        server.stderr.wait_for("SIGTERM again")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == -signal.SIGTERM
+
+
 def test_the_application_gets_its_shutdown_after_the_last_request() -> None:
     with serve_app() as server:
         get(server.port)

@@ -189,7 +189,7 @@ async def test_an_error_of_the_block_comes_out_as_it_is(
     error: Any, autojump_clock: trio.abc.Clock
 ) -> None:
     begun = trio.current_time()
-    with pytest.raises(type(error)) as info:  # noqa: PT012: what is tested is the block
+    with pytest.raises(type(error)) as info:  # noqa: PT012
         async with open_test_server(echo) as server:
             client = server.connect()
             await client.send_request("GET", "/silent")

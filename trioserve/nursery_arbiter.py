@@ -11,8 +11,12 @@ SIGTERM   graceful: listeners close, requests      now: what is left is cancelle
 SIGINT    under way have ``graceful_timeout``      lifespan still gets its shutdown
 ========  ============================================================================
 
-Exit codes: 0 after a graceful stop; 128 + the signal's number after a second signal; 2 and 3 are
-the command line's, for what can't be used and for a startup that failed.
+A third signal ends the process where it stands. So does a stop that takes longer than all its
+timeouts together: what Trio can't cancel is code that blocks, in the event loop or in a thread.
+
+Exit codes: 0 after a graceful stop; 128 + the signal's number after a second signal, and where
+the process had to be ended; 2 and 3 are the command line's, for what can't be used and for a
+startup that failed.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ import enum
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING, Final
+import threading
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
@@ -65,6 +70,7 @@ class NurseryArbiter:
         self._app = app
         self._config = config
         self._stop = trio.Event()
+        self._last_resort = _LastResort()
         self.phase = Phase.STARTING
         self.exit_code = 0
 
@@ -84,6 +90,7 @@ class NurseryArbiter:
                 except* (TrioserveError, SystemExit) as group:
                     failure = _first(group)
                 nursery.cancel_scope.cancel()
+        self._last_resort.cancel()
         self.phase = Phase.STOPPED
         if failure is not None:
             raise failure
@@ -117,13 +124,55 @@ class NurseryArbiter:
                     self._config.graceful_timeout,
                 )
                 self._stop.set()
-            else:
-                # A second signal, or one before the application had started up.
-                if self.phase is Phase.STOPPING:
-                    _log.warning("%s again: stopping now", name)
-                    self.exit_code = 128 + number
-                self.phase = Phase.STOPPING
-                everything.cancel()
+                self._last_resort.arm(number, self._config.graceful_timeout + self._shutdown_time)
+                continue
+            for stop_signal in _STOP_SIGNALS:  # a third one finds nobody to ask
+                signal.signal(stop_signal, signal.SIG_DFL)
+            # A second signal, or one before the application had started up.
+            if self.phase is Phase.STOPPING:
+                _log.warning("%s again: stopping now", name)
+                self.exit_code = 128 + number
+            self.phase = Phase.STOPPING
+            self._last_resort.arm(number, self._shutdown_time)
+            everything.cancel()
+
+    @property
+    def _shutdown_time(self) -> float:
+        """Seconds in which the application's lifespan must have ended, and a moment more."""
+        return (self._config.lifespan_shutdown_timeout or 3600) + 2
+
+
+class _LastResort:
+    """Ends the process if a stop takes too long: a timer in a thread that nothing waits for.
+
+    Not a Trio task, since what it is for is a Trio loop that can't end: a handler's thread that
+    goes on (Trio waits for threads), or code that blocks the loop itself.
+    """
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+
+    def arm(self, number: int, seconds: float) -> None:
+        """Ends the process after ``seconds``; an earlier timer is replaced."""
+        self.cancel()
+        self._timer = threading.Timer(seconds, self._end, (number, seconds))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """The stop has ended by itself."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self, number: int, seconds: float) -> NoReturn:
+        _log.error(
+            "the stop takes longer than %g s, so something blocks the event loop or a thread (%s): "
+            "the process is ended",
+            seconds,
+            ", ".join(thread.name for thread in threading.enumerate()),
+        )
+        logging.shutdown()
+        os._exit(128 + number)
 
 
 def _first(

@@ -42,9 +42,12 @@ def _run(test: functools.partial[Any], *, clock: trio.abc.Clock | None, instrume
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # pytest-trio only finds clocks among a test's own arguments; this is its hook for the rest.
     for item in items:
-        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
-            if inspect.iscoroutinefunction(item.function):
-                item.add_marker(pytest.mark.trio(run=_run), append=False)
+        if (
+            Path(__file__).parent in item.path.parents
+            and isinstance(item, pytest.Function)
+            and inspect.iscoroutinefunction(item.function)
+        ):
+            item.add_marker(pytest.mark.trio(run=_run), append=False)
 
 
 @pytest.fixture(params=KINDS)
@@ -56,6 +59,13 @@ def serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     elif kind == "epoll" and not ReadinessWatcher.supported:
         pytest.skip("needs Linux's epoll")
     return Serving(kind)
+
+
+@pytest.fixture
+def in_real_time(serving: Serving) -> Serving:
+    """As serving. For what uses threads: a virtual clock runs on while they work."""
+    serving.clock = None
+    return serving
 
 
 @pytest.fixture

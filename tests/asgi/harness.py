@@ -27,7 +27,7 @@ from trioserve.testing import open_test_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from trioserve.types import ASGIApp, Message, Receive, Scope, Send
+    from trioserve.types import ASGIApp, Receive, Send
 
 __all__ = [
     "KINDS",
@@ -36,7 +36,6 @@ __all__ = [
     "RawClient",
     "Response",
     "get",
-    "http_only",
     "ok",
     "open_harness",
     "read_body",
@@ -236,7 +235,8 @@ async def read_body(receive: Receive) -> bytes:
     while True:
         message = await receive()
         assert message["type"] == "http.request", message
-        body += message["body"]
+        part: bytes = message["body"]
+        body += part
         if not message["more_body"]:
             return body
 
@@ -247,16 +247,6 @@ async def ok(send: Send, body: bytes = b"ok", *headers: tuple[bytes, bytes]) -> 
     await send({"type": "http.response.body", "body": body})
 
 
-def http_only(app: ASGIApp) -> ASGIApp:
-    """``app`` for HTTP; a lifespan is answered as an application without one would."""
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"
-        await app(scope, receive, send)
-
-    return wrapped
-
-
 async def until(condition: Callable[[], object]) -> None:
     """Lets other tasks run until the condition holds.
 
@@ -265,7 +255,3 @@ async def until(condition: Callable[[], object]) -> None:
     with trio.fail_after(PATIENCE):
         while not condition():
             await trio.lowlevel.checkpoint()
-
-
-def types_of(messages: list[Message]) -> list[str]:
-    return [message["type"] for message in messages]

@@ -114,9 +114,7 @@ async def test_start_waits_for_started_and_returns_its_value(
     assert {str(error) for error in errors.exceptions} == {"a late error"}
 
 
-async def test_an_error_before_started_is_raised_at_start(
-    serving: Serving, errors: Errors
-) -> None:
+async def test_an_error_before_started_is_raised_at_start(serving: Serving, errors: Errors) -> None:
     async def service(*, task_status: trio.TaskStatus[None]) -> None:
         await trio.lowlevel.checkpoint()
         raise ValueError("an early error")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The values inside ``send()`` messages: what is taken, and what is refused before a byte is out."""
+"""The values in ``send()`` messages: what is taken, and what is refused before a byte is out."""
 
 from __future__ import annotations
 
@@ -84,9 +84,7 @@ async def test_a_later_body_part_that_is_no_bytes_is_refused_and_the_response_go
     ids=["bytearray", "memoryview", "slice"],
 )
 @pytest.mark.parametrize("times", [1, 20_000], ids=["small", "large"])
-async def test_a_body_may_be_anything_with_bytes(
-    value: Any, times: int, serving: Serving
-) -> None:
+async def test_a_body_may_be_anything_with_bytes(value: Any, times: int, serving: Serving) -> None:
     value = type(value)(bytes(value) * times)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,7 +183,9 @@ async def test_malformed_headers_are_a_500(
     await refused(in_memory, errors, start(headers), body(b""))
 
 
-@pytest.mark.parametrize("bad", ["\r", "\n", "\r\n", "\0", "\x01", "\x0b", "\x7f", "\x1b"], ids=repr)
+@pytest.mark.parametrize(
+    "bad", ["\r", "\n", "\r\n", "\0", "\x01", "\x0b", "\x7f", "\x1b"], ids=repr
+)
 @pytest.mark.parametrize("place", ["{}x", "x{}x", "x{}"])
 @pytest.mark.parametrize("known", [b"x-own", b"date", b"content-type"])
 async def test_a_control_character_in_a_header_value_is_a_500(

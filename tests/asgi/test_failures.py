@@ -85,7 +85,7 @@ async def test_an_exception_group_is_logged_whole(
 
     async with in_memory(app) as server:
         assert (await server.request()).status == 500
-    for word in ("ExceptionGroup", "ValueError: first", "ValueError: second", 'in fail\n'):
+    for word in ("ExceptionGroup", "ValueError: first", "ValueError: second", "in fail\n"):
         assert word in caplog.text
     assert "trioserve/connection.py" not in caplog.text  # the application's own frames only
 
@@ -258,7 +258,7 @@ async def test_keyboard_interrupt_and_system_exit_end_the_server(
     def make() -> BaseException:
         return BaseExceptionGroup("", [error(), ValueError()]) if grouped else error()
 
-    with pytest.raises(BaseExceptionGroup) as info:  # noqa: PT012: the server is what ends
+    with pytest.raises(BaseExceptionGroup) as info:
         async with in_memory(raising(make())) as server:
             await server.request()
     leaves: list[BaseException] = [info.value]

@@ -90,7 +90,7 @@ async def test_background_tasks_that_end_in_any_order_leave_the_connection_alone
             assert (await client.request(f"/{number}")).body == b"/%d" % number
         for count, number in enumerate((3, 0, 4, 1, 2), 1):
             events[number].set()
-            await until(lambda count=count: ended == count)
+            await until(lambda count=count: ended == count)  # type: ignore[misc]
         assert (await client.request("/5")).body == b"/5"
         events[5].set()
         assert (await client.request("/0")).body == b"/0"

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+import trio
 import trio.testing
 
 from trioserve.transports import ReadinessWatcher
 
 from .links import KINDS, Kind
-
-if TYPE_CHECKING:
-    import trio
 
 
 @pytest.fixture(params=KINDS)

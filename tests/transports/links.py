@@ -9,8 +9,8 @@ stream  StreamTransport over trio.SocketStream
 ======  ==================================================
 
 Both are over TCP, whose buffers can be made small so that a client which doesn't read is felt at
-once. Time is virtual where a test asks for the ``clock`` fixture of conftest.py: TCP on the loopback
-delivers while the sender's call runs, so that a clock which jumps when all is quiet is safe.
+once. Time is virtual where a test asks for the ``clock`` fixture of conftest.py: TCP on the
+loopback delivers while the sender's call runs, so a clock that jumps when all is quiet is safe.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS",
+    "LARGE",
+    "SMALL",
     "Kind",
     "Link",
     "finish",
@@ -45,6 +47,14 @@ __all__ = [
 
 Kind: TypeAlias = Literal["socket", "stream"]
 KINDS: Final[tuple[Kind, ...]] = ("socket", "stream")
+
+
+#: A size of kernel buffers that is soon full.
+SMALL: Final = 8192
+#: 2 MB, no part like another.
+LARGE: Final = b"".join(b"%07d\n" % number for number in range(250_000))
+#: Seconds of the test's clock: what hangs fails, and says where.
+PATIENCE: Final = 20
 
 
 def set_buffers(sock: socket.socket, size: int) -> None:
@@ -97,9 +107,7 @@ class Link:
     async def client_leaves(self, *, reset: bool = False) -> None:
         """The client closes its socket."""
         if reset:
-            self.client.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await self.client.aclose()
 
 
@@ -124,7 +132,8 @@ async def open_link(
         ours = trio.SocketStream(trio.socket.from_stdlib_socket(client))
         link = Link(transport, ours, server, activity)
         try:
-            yield link
+            with trio.fail_after(PATIENCE):
+                yield link
         finally:
             await finish(transport.close())
             server.close()

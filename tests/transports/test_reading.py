@@ -13,18 +13,23 @@ from trioserve.errors import ClientDisconnectedError
 from trioserve.transports import Peer
 from trioserve.transports.base import YIELD_SIZE
 
-from .links import Kind, finish, open_link
+from .links import Kind, Link, finish, open_link
+
+
+def peer_of(link: Link) -> Peer:
+    """A call, so that mypy doesn't take it for unchanged."""
+    return link.transport.peer
 
 
 async def test_what_came_is_received_and_then_the_end(kind: Kind) -> None:
     async with open_link(kind) as link:
         transport = link.transport
-        assert transport.peer is Peer.PRESENT
+        assert peer_of(link) is Peer.PRESENT
         await link.client.send_all(b"hello")
         assert await transport.receive() == b"hello"
         await link.client.send_eof()
         assert await transport.receive() == b""
-        assert transport.peer is Peer.LEAVING
+        assert peer_of(link) is Peer.LEAVING
         assert await transport.receive() == b""
 
 
@@ -199,7 +204,7 @@ async def test_receiving_without_end_lets_others_run(kind: Kind) -> None:
             received += size
             since_turn = since_turn + size if turns == last_turn else size
             last_turn = turns
-            assert since_turn <= 2 * YIELD_SIZE
+            assert since_turn <= 3 * YIELD_SIZE  # Trio runs the tasks of one turn in any order
         nursery.cancel_scope.cancel()
 
 

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from typing import TYPE_CHECKING
-
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -14,17 +11,15 @@ from trioserve.errors import ClientDisconnectedError
 from trioserve.transports import Peer
 from trioserve.transports.base import YIELD_SIZE
 
-from .links import Kind, Link, finish, open_link, read_all
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-SMALL = 8192  # of each kernel buffer
-LARGE = b"".join(b"%07d\n" % number for number in range(250_000))  # 2 MB, no part like another
+from .links import LARGE, SMALL, Kind, Link, finish, open_link, read_all
 
 
 async def write(link: Link, data: bytes) -> None:
     await finish(link.transport.write(data))
+
+
+async def write_pieces(link: Link, pieces: list[bytes]) -> None:
+    await finish(link.transport.write_all(pieces))
 
 
 @pytest.mark.parametrize("sizes", [(3,), (1, 2, 3), (20_000, 30_000), (0, 0), (), (500_000, 1)])
@@ -32,11 +27,11 @@ async def test_pieces_arrive_in_order(kind: Kind, sizes: tuple[int, ...]) -> Non
     pieces = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
     async with open_link(kind) as link, trio.open_nursery() as nursery:
 
-        async def write_pieces() -> None:
-            await finish(link.transport.write_all(pieces))
+        async def write_and_end() -> None:
+            await write_pieces(link, pieces)
             await finish(link.transport.shut_down_writing())
 
-        nursery.start_soon(write_pieces)
+        nursery.start_soon(write_and_end)
         assert await read_all(link.client) == (b"".join(pieces), False)
 
 
@@ -47,8 +42,7 @@ async def test_messages_of_several_tasks_go_out_whole_and_in_order(kind: Kind) -
             if number % 2:
                 nursery.start_soon(write, link, message)
             else:
-                pieces = [message[:100], message[100:]]
-                nursery.start_soon(lambda p=pieces: finish(link.transport.write_all(p)))
+                nursery.start_soon(write_pieces, link, [message[:100], message[100:]])
             await wait_all_tasks_blocked(0.002)
         received = b""
         while len(received) < sum(map(len, messages)):
@@ -133,9 +127,7 @@ async def test_a_message_that_is_cancelled_while_it_waits_is_not_left_out_silent
             await write(link, b"after")
 
 
-async def test_a_client_that_reads_nothing_is_given_up(
-    kind: Kind, clock: trio.abc.Clock
-) -> None:
+async def test_a_client_that_reads_nothing_is_given_up(kind: Kind, clock: trio.abc.Clock) -> None:
     async with open_link(kind, write_timeout=5, buffer_size=SMALL) as link:
         began = trio.current_time()
         with pytest.raises(ClientDisconnectedError, match="read nothing for 5 s"):
@@ -151,16 +143,17 @@ async def test_a_client_that_reads_nothing_is_given_up(
         assert LARGE.startswith(received)
 
 
-async def test_a_slow_client_is_not_given_up(kind: Kind, clock: trio.abc.Clock) -> None:
-    data = LARGE[:300_000]
-    async with open_link(kind, write_timeout=5, buffer_size=SMALL) as link:
+@pytest.mark.slow  # the kernel's own timers take part, so this can't be virtual
+async def test_a_slow_client_is_not_given_up(kind: Kind) -> None:
+    async with open_link(kind, write_timeout=0.4, buffer_size=65536) as link:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(write, link, data)
-            received = b""
-            while len(received) < len(data):
-                await trio.sleep(1)
-                received += await link.client.receive_some(30_000)
-        assert received == data
+            nursery.start_soon(write, link, LARGE)
+            received = bytearray()
+            while len(received) < len(LARGE):
+                if len(received) < 800_000:
+                    await trio.sleep(0.05)
+                received += await link.client.receive_some(65536)
+        assert received == LARGE
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -193,8 +186,6 @@ async def test_an_abort_wakes_everybody_and_is_a_reset(kind: Kind) -> None:
             await wait_all_tasks_blocked(0.01)
             link.transport.abort()
             link.transport.abort()
-            if kind == "stream":  # what waits inside a foreign stream is woken by closing it
-                await finish(link.transport.close())
         assert link.activity
         await finish(link.transport.close())
         link.transport.abort()
@@ -239,89 +230,5 @@ async def test_writing_without_end_lets_others_run(kind: Kind) -> None:
             await write(link, b"x" * 1000)
             since_turn = since_turn + 1000 if turns == last_turn else 1000
             last_turn = turns
-            assert since_turn <= YIELD_SIZE + 1000
+            assert since_turn <= 3 * YIELD_SIZE  # Trio runs the tasks of one turn in any order
         nursery.cancel_scope.cancel()
-
-
-# -- files --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def large_file() -> Iterator[tempfile._TemporaryFileWrapper[bytes]]:
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(LARGE)
-        file.flush()
-        yield file
-
-
-@pytest.mark.parametrize(
-    ("offset", "count", "sent"),
-    [(0, len(LARGE), len(LARGE)), (7, 100, 100), (len(LARGE) - 5, 100, 5), (0, 0, 0)],
-)
-async def test_a_file_is_sent_in_part_and_as_far_as_it_goes(
-    kind: Kind,
-    large_file: tempfile._TemporaryFileWrapper[bytes],
-    offset: int,
-    count: int,
-    sent: int,
-) -> None:
-    async with open_link(kind, buffer_size=SMALL) as link, trio.open_nursery() as nursery:
-
-        async def send() -> None:
-            assert await link.transport.send_file(large_file.file, offset, count) == sent
-            await finish(link.transport.shut_down_writing())
-
-        nursery.start_soon(send)
-        assert await read_all(link.client) == (LARGE[offset : offset + sent], False)
-
-
-async def test_a_file_waits_for_its_turn_and_is_not_sent_after_a_loss(
-    kind: Kind, large_file: tempfile._TemporaryFileWrapper[bytes]
-) -> None:
-    async with open_link(kind, buffer_size=SMALL) as link, trio.open_nursery() as nursery:
-        scope = trio.CancelScope()
-
-        async def first() -> None:
-            with scope:
-                await write(link, b"-" * 1_000_000)
-
-        async def send() -> None:
-            with pytest.raises(ClientDisconnectedError):
-                await link.transport.send_file(large_file.file, 0, 1000)
-
-        nursery.start_soon(first)
-        await wait_all_tasks_blocked(0.01)
-        nursery.start_soon(send)
-        await wait_all_tasks_blocked(0.05)
-        scope.cancel()
-        await wait_all_tasks_blocked(0.05)
-        await finish(link.transport.close())
-        received, _ = await read_all(link.client)
-        assert set(received) <= set(b"-")
-
-
-async def test_a_file_to_a_client_that_goes_is_an_error(
-    kind: Kind, large_file: tempfile._TemporaryFileWrapper[bytes]
-) -> None:
-    async with open_link(kind, buffer_size=SMALL) as link, trio.open_nursery() as nursery:
-
-        async def send() -> None:
-            with pytest.raises(ClientDisconnectedError):
-                await link.transport.send_file(large_file.file, 0, len(LARGE))
-            assert link.transport.peer is Peer.LOST
-
-        nursery.start_soon(send)
-        await wait_all_tasks_blocked(0.05)
-        await link.client_leaves(reset=True)
-
-
-async def test_a_file_that_is_cancelled_is_the_last(
-    kind: Kind, large_file: tempfile._TemporaryFileWrapper[bytes]
-) -> None:
-    async with open_link(kind, buffer_size=SMALL) as link:
-        with trio.move_on_after(0.05) as scope:
-            await link.transport.send_file(large_file.file, 0, len(LARGE))
-        assert scope.cancelled_caught
-        assert link.transport.peer is Peer.LOST
-        with pytest.raises(ClientDisconnectedError):
-            await link.transport.send_file(large_file.file, 0, 10)

@@ -53,7 +53,18 @@ def contain(exc: BaseException) -> BaseException | None:
 
 
 def _passes(exc: BaseException) -> bool:
+    if isinstance(exc, GeneratorExit):
+        return not _in_task()
     return isinstance(exc, PASSING) and not _is_stray(exc)
+
+
+def _in_task() -> bool:
+    """Whether Trio runs this: only outside is a GeneratorExit Python's own (garbage collection)."""
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _is_stray(exc: BaseException) -> bool:

@@ -14,7 +14,7 @@ No task belongs to an exchange: both methods run in whichever task the applicati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from trioserve.types import Message, Scope
 
 __all__ = ["HttpExchange"]
+
+#: An application that doesn't heed what it is told (the client has left) lets others run once in
+#: so many calls. Not each time: frameworks poll receive() in a cancelled scope.
+YIELD_COUNT: Final = 64
 
 
 class HttpExchange:
@@ -44,6 +48,7 @@ class HttpExchange:
     """
 
     __slots__ = (
+        "_answers",
         "_carrier",
         "_receiving",
         "_request_ended",
@@ -67,6 +72,7 @@ class HttpExchange:
         self.scope = scope
         self._row = _START
         self._request_ended = False
+        self._answers = 0  # calls that were told "the client has left"
         self._trailers = False
         self._waiters: trio.lowlevel.ParkingLot | None = None
         self._receiving = False
@@ -100,6 +106,9 @@ class HttpExchange:
                 self._waiters = trio.lowlevel.ParkingLot()
             await self._waiters.park()
         self.told = True
+        self._answers += 1
+        if self._answers % YIELD_COUNT == 0:
+            await trio.lowlevel.checkpoint()
         return {"type": "http.disconnect"}
 
     async def _receive_body(self) -> Message | None:
@@ -230,8 +239,15 @@ class HttpExchange:
     async def _send_file(
         self, file: Any, offset: int | None, count: int | None, *, more: bool
     ) -> None:
-        head = (self.status, self.headers) if self._row is _BODY else None
-        size = await self._carrier.send_file(head, file, offset, count, more, self._trailers)
+        row = self._row
+        head = (self.status, self.headers) if row is _BODY else None
+        self._row = _FILE  # nothing else may come between the parts of it
+        try:
+            size = await self._carrier.send_file(head, file, offset, count, more, self._trailers)
+        except BaseException:
+            if self._row is _FILE:
+                self._row = row
+            raise
         self._count(size, more)
 
     def _trailer_fields(self, message: Message) -> Awaitable[None] | None:
@@ -247,7 +263,10 @@ class HttpExchange:
         links = [(b"link", link) for link in message.get("links", ())]
         return self._carrier.send_interim(103, links)
 
-    def _gone(self, message: Message) -> None:
+    async def _gone(self, message: Message) -> None:
+        self._answers += 1
+        if self._answers % YIELD_COUNT == 0:
+            await trio.lowlevel.checkpoint()
         raise ClientDisconnectedError("the client has disconnected")
 
     # -- errors -----------------------------------------------------------------------------
@@ -298,6 +317,7 @@ _MORE: Mapping[str, Handler] = {
     "http.response.zerocopysend": HttpExchange._zerocopysend,
 }
 _TRAILERS: Mapping[str, Handler] = {"http.response.trailers": HttpExchange._trailer_fields}
+_FILE: Mapping[str, Handler] = {}
 _DONE: Mapping[str, Handler] = {}
 _GONE: Mapping[str, Handler] = dict.fromkeys((*_START, *_BODY, *_TRAILERS), HttpExchange._gone)
 
@@ -305,6 +325,7 @@ HttpExchange._ROWS = {
     "before http.response.start": _START,
     "after http.response.start": _BODY,
     "while its body is under way": _MORE,
+    "while a file of its body is being sent": _FILE,
     "where its announced trailers are due": _TRAILERS,
     "after its response was complete": _DONE,
     "after the client had left": _GONE,

@@ -58,7 +58,7 @@ class HttpScopes:
         path = raw_path.decode("ascii")
         if "%" in path:
             path = unquote(path)  # bytes that are no UTF-8 become U+FFFD; raw_path has them
-        if self.root_path:
+        if self.root_path and path != "*":
             path = self.root_path + path
             raw_path = self.root_path.encode() + raw_path
         minor_version = request.minor_version

@@ -131,6 +131,8 @@ class Http1Connection:
                 self._over = True
                 try:
                     await self.wire.close()
+                except Exception:  # the border again: a stream of any kind may fail to close
+                    _log.exception("a connection failed to close")
                 finally:
                     self._on_closed(self)
 
@@ -280,6 +282,7 @@ class Http1Connection:
             self._log_cancellation(exchange)
         wire.ending = True
         exchange.disconnect(unreachable=True)
+        wire.transport.interrupt()  # a task of the application may still be in receive()
         left = exchange.told and exchange.status == 0
         if not wire.encoder.started and not left:
             if cancelled:
@@ -398,5 +401,8 @@ class Http1Connection:
         if wire.between_requests:
             if not wire.transport.has_arrived():
                 wire.transport.interrupt()
-        elif wire.exchange is not None and wire.exchange.response_complete:
+        elif wire.exchange is None:
+            if not wire.reader.request_complete:
+                wire.transport.interrupt()  # it reads the rest of a body that nobody wants
+        elif wire.exchange.response_complete:
             self._shared.hand_over(self)

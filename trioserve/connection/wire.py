@@ -8,9 +8,11 @@ the server's reaper compares with the clock (no timer is armed), and ``expire`` 
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
+import stat
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 import trio
@@ -242,13 +244,17 @@ class Http1Wire:
         if self._expired:  # by a wait that bytes ended in the same moment
             raise self._body_too_slow()
         began = shared.now()
-        self.deadline = (
+        self._expired = False
+        self.deadline = deadline = (
             began + shared.body_timeout - self._body_waited + self.reader.body_size / MIN_BODY_RATE
         )
         try:
             data = await self.transport.receive()
         finally:
-            self.deadline = math.inf
+            # An application's task that is interrupted here may find that the connection's task
+            # is waiting by now, with a deadline of its own.
+            if self.deadline == deadline:
+                self.deadline = math.inf
         if not data:
             if self._expired:
                 raise self._body_too_slow()
@@ -331,7 +337,7 @@ class Http1Wire:
     def send_body(self, body: bytes, more: bool, trailers: bool) -> Awaitable[None] | None:
         """See Carrier."""
         pieces = self.encoder.encode_body(body, more, trailers)
-        return self.transport.write_all(pieces) if pieces else None
+        return self.transport.write_all(pieces) if pieces else self.transport.skip(len(body))
 
     async def send_file(
         self,
@@ -346,7 +352,7 @@ class Http1Wire:
         if not isinstance(file, str):
             return await self._send_open_file(head, file, offset, count, more, trailers)
         try:
-            opened: BinaryIO = await trio.to_thread.run_sync(open, file, "rb")
+            opened = await trio.to_thread.run_sync(_open_regular_file, file)
         except (OSError, ValueError) as exc:
             # To an application an OSError of send() would mean that the client has left.
             raise AppProtocolError(f"the file of a pathsend can't be opened: {exc}") from exc
@@ -495,3 +501,16 @@ class Http1Wire:
             and not exchange.response_complete
             and self.encoder.framing is Framing.UNTIL_CLOSE
         )
+
+
+def _open_regular_file(path: str) -> BinaryIO:
+    """Opens a file to be sent; a pipe or a device might block for ever, or never end.
+
+    Raises:
+        OSError: it can't be opened, or is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return os.fdopen(fd, "rb")

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import trio
 
 __all__ = ["ConnectionGate"]
 
 _log = logging.getLogger("trioserve.error")
+
+
+#: Seconds between two warnings, at least: a small limit is reached and left at every connection.
+_WARNING_INTERVAL = 60.0
 
 
 class ConnectionGate:
@@ -28,7 +33,7 @@ class ConnectionGate:
         ValueError: max_connections is negative.
     """
 
-    __slots__ = ("_open", "_room", "_warned", "max_connections")
+    __slots__ = ("_open", "_room", "_silent_until", "_warned", "max_connections")
 
     def __init__(self, max_connections: int) -> None:
         if max_connections < 0:
@@ -37,6 +42,7 @@ class ConnectionGate:
         self._open = 0
         self._room = trio.lowlevel.ParkingLot()
         self._warned = False
+        self._silent_until = -math.inf
 
     def __repr__(self) -> str:
         return f"<ConnectionGate {self._open} open, max_connections {self.max_connections}>"
@@ -89,9 +95,10 @@ class ConnectionGate:
             await self._room.park()
 
     def _warn_once(self) -> None:
-        if self._warned:
+        if self._warned or trio.current_time() < self._silent_until:
             return
         self._warned = True
+        self._silent_until = trio.current_time() + _WARNING_INTERVAL
         _log.warning(
             "max_connections (%d) is reached: no connection is accepted until one closes",
             self.max_connections,

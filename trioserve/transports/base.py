@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-__all__ = ["RECEIVE_SIZE", "YIELD_SIZE", "Peer", "Transport"]
+__all__ = ["MESSAGE_COST", "RECEIVE_SIZE", "YIELD_SIZE", "Peer", "Transport"]
 
 #: Bytes asked for in one read.
 RECEIVE_SIZE: Final = 64 * 1024
 #: Bytes after which a task that never had to wait lets the others run.
 YIELD_SIZE: Final = 64 * 1024
+#: What a message counts for beside its bytes, so that endless small ones yield too.
+MESSAGE_COST: Final = 256
 
 
 class Peer(IntEnum):
@@ -80,6 +82,12 @@ class Transport(Protocol):
 
     def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
         """As write, for pieces of one message; large ones are not copied together."""
+
+    def skip(self, size: int) -> Awaitable[None] | None:
+        """Counts ``size`` bytes that were not to be written (a HEAD's body) as if they had been.
+
+        An awaitable if it's time to let others run.
+        """
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> int:
         """Sends ``count`` bytes of a file; returns how many the file really had."""

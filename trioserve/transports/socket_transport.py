@@ -8,17 +8,20 @@ rare and left to Trio.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
 import struct
+import sys
+import termios
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import trio
 from outcome import Outcome
 
 from trioserve.errors import ClientDisconnectedError
-from trioserve.transports.base import RECEIVE_SIZE, YIELD_SIZE, Peer
+from trioserve.transports.base import MESSAGE_COST, RECEIVE_SIZE, YIELD_SIZE, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -155,6 +158,8 @@ class SocketTransport:
                 else:
                     self._note_received(len(data))
                     return data
+            if self._reader is not None:
+                raise trio.BusyResourceError("another task is receiving on this connection")
             self._reader = trio.lowlevel.current_task()
             if await trio.lowlevel.wait_task_rescheduled(self._stop_waiting):
                 return b""
@@ -199,7 +204,7 @@ class SocketTransport:
         """See Transport."""
         if self.peer is _LOST:
             raise self._lose("the connection was lost")
-        if self._write_lock is not None and self._write_lock.locked():
+        if self._unyielded >= YIELD_SIZE or self._is_writing():
             return self._write_rest([memoryview(data)])
         try:
             sent = self._send(data)
@@ -207,9 +212,9 @@ class SocketTransport:
             sent = 0
         except OSError as exc:
             raise self._lose(str(exc)) from exc
+        self._unyielded += sent + MESSAGE_COST
         if sent == len(data):
-            self._unyielded += sent
-            return None if self._unyielded < YIELD_SIZE else self._yield()
+            return None
         return self._write_rest([memoryview(data)[sent:]])
 
     def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
@@ -219,7 +224,7 @@ class SocketTransport:
             return self.write(b"".join(pieces))
         if self.peer is _LOST:
             raise self._lose("the connection was lost")
-        if self._write_lock is not None and self._write_lock.locked():
+        if self._unyielded >= YIELD_SIZE or self._is_writing():
             return self._write_rest([memoryview(piece) for piece in pieces])
         try:
             sent = self._sock.sendmsg(pieces)
@@ -227,21 +232,34 @@ class SocketTransport:
             sent = 0
         except OSError as exc:
             raise self._lose(str(exc)) from exc
+        self._unyielded += sent + MESSAGE_COST
         if sent == size:
-            self._unyielded += sent
-            return None if self._unyielded < YIELD_SIZE else self._yield()
+            return None
         return self._write_rest(_after(pieces, sent))
+
+    def skip(self, size: int) -> Awaitable[None] | None:
+        """See Transport."""
+        self._unyielded += size + MESSAGE_COST
+        return self._yield() if self._unyielded >= YIELD_SIZE else None
+
+    def _is_writing(self) -> bool:
+        return self._write_lock is not None and self._write_lock.locked()
 
     async def _write_rest(self, pieces: list[memoryview]) -> None:
         async with self._writing():
+            if self._unyielded >= YIELD_SIZE:
+                await self._yield()
             while pieces:
-                await self._wait_writable()
+                if self.peer is _LOST:
+                    raise self._lose("the connection was lost")
                 try:
                     sent = self._sock.sendmsg(pieces)
                 except BlockingIOError:
+                    await self._wait_writable()
                     continue
                 except OSError as exc:
                     raise self._lose(str(exc)) from exc
+                self._unyielded += sent
                 pieces = _after(pieces, sent)
 
     def _writing(self) -> _Writing:
@@ -253,14 +271,31 @@ class SocketTransport:
         self._unyielded = 0
         if self.peer is _LOST:
             raise self._lose("the connection was lost")
-        with trio.move_on_after(self._write_timeout) as stall:
-            try:
-                await trio.lowlevel.wait_writable(self._sock)
-            except trio.ClosedResourceError:
-                raise self._lose("the connection was given up") from None
-        if stall.cancelled_caught:
-            self.abort()
-            raise self._lose(f"the client read nothing for {self._write_timeout:g} s")
+        unsent = self._count_unsent()
+        while True:
+            with trio.move_on_after(self._write_timeout) as stall:
+                try:
+                    await trio.lowlevel.wait_writable(self._sock)
+                except trio.ClosedResourceError:
+                    raise self._lose("the connection was given up") from None
+            if not stall.cancelled_caught:
+                return
+            # A socket is writable again once a third of its buffer is free, which may be megabytes:
+            # a slow reader is told from one that doesn't read by what the peer has taken.
+            still_unsent = self._count_unsent()
+            if still_unsent >= unsent:
+                self.abort()
+                raise self._lose(f"the client read nothing for {self._write_timeout:g} s")
+            unsent = still_unsent
+
+    def _count_unsent(self) -> int:
+        """Bytes in the kernel's buffer that the peer has not acknowledged (Linux: SIOCOUTQ)."""
+        buffer = bytearray(4)
+        try:
+            fcntl.ioctl(self._sock, termios.TIOCOUTQ, buffer)
+        except OSError:
+            return 0
+        return int.from_bytes(buffer, sys.byteorder)
 
     def _lose(self, reason: str) -> ClientDisconnectedError:
         if self.peer is not _LOST:
@@ -274,9 +309,7 @@ class SocketTransport:
         sent_in_all = 0
         async with self._writing():
             while sent_in_all < count:
-                if (
-                    self.peer is _LOST
-                ):  # maybe by the writer before us; the socket still takes bytes
+                if self.peer is _LOST:  # maybe by the writer before; the socket still takes bytes
                     raise self._lose("the connection was lost")
                 size = min(count - sent_in_all, _SENDFILE_SIZE)
                 try:
@@ -317,6 +350,8 @@ class SocketTransport:
     def close(self) -> None:
         """See Transport."""
         if self._sock.fileno() >= 0:
+            self.peer = _LOST
+            self.interrupt()
             trio.lowlevel.notify_closing(self._sock)
             self._watcher.unregister(self._sock)
             self._sock.close()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import trio
 
 from trioserve.errors import ClientDisconnectedError
-from trioserve.transports.base import RECEIVE_SIZE, YIELD_SIZE, Peer
+from trioserve.transports.base import MESSAGE_COST, RECEIVE_SIZE, YIELD_SIZE, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -128,6 +128,17 @@ class StreamTransport:
         """See Transport."""
         return self._write(data)
 
+    def skip(self, size: int) -> Awaitable[None] | None:
+        """See Transport."""
+        self._unyielded += size + MESSAGE_COST
+        if self._unyielded < YIELD_SIZE:
+            return None
+        return self._yield()
+
+    async def _yield(self) -> None:
+        self._unyielded = 0
+        await trio.lowlevel.checkpoint()
+
     def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None]:
         """See Transport."""
         return self._write(b"".join(pieces))
@@ -200,7 +211,8 @@ class StreamTransport:
         self._changed.unpark_all()
         # Shielded, since cancellation is the usual reason to be here; bounded by its deadline.
         with trio.move_on_after(0 if lost else _CLOSE_TIMEOUT, shield=True):
-            await self._stream.aclose()
+            with contextlib.suppress(trio.BrokenResourceError):  # it is closed all the same
+                await self._stream.aclose()
 
 
 class _Turn:
