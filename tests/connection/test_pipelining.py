@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trioserve.types import Receive, Scope, Send
 
 
+@pytest.mark.slow  # a thousand requests
 async def test_a_thousand_requests_in_one_segment_are_answered_in_order(kind: Kind) -> None:
     async with open_service(kind, text_app) as service, trio.open_nursery() as nursery:
         client = service.connect()
@@ -23,6 +24,7 @@ async def test_a_thousand_requests_in_one_segment_are_answered_in_order(kind: Ki
             assert (await client.response()).body == b"/%d " % number
 
 
+@pytest.mark.slow  # thousands of requests
 async def test_a_row_of_requests_does_not_keep_others_waiting(kind: Kind) -> None:
     served = 0
 

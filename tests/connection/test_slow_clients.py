@@ -100,7 +100,7 @@ async def test_without_write_timeout_a_client_may_read_nothing_for_ever(
         assert app.error is not None
 
 
-@pytest.mark.slow  # 100 MiB through small buffers
+@pytest.mark.slow  # 100 MiB
 async def test_a_large_download_arrives_whole_and_holds_no_memory(tcp_kind: Kind) -> None:
     app = Download()
     async with open_service(tcp_kind, app) as service:
@@ -114,6 +114,7 @@ async def test_a_large_download_arrives_whole_and_holds_no_memory(tcp_kind: Kind
         assert resident_bytes() - before < 16 * MIB
 
 
+@pytest.mark.slow  # the kernel's own timers take part
 async def test_requests_of_a_client_that_reads_no_response_are_not_gathered(
     tcp_kind: Kind, clock: trio.abc.Clock
 ) -> None:

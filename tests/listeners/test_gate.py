@@ -76,6 +76,7 @@ async def test_who_wakes_to_a_gate_that_is_full_again_waits_on() -> None:
 
 async def test_being_full_is_said_once_a_period_and_hovering_at_the_limit_is_one_period(
     error_log: list[logging.LogRecord],
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     gate = ConnectionGate(20)
 
@@ -92,6 +93,11 @@ async def test_being_full_is_said_once_a_period_and_hovering_at_the_limit_is_one
         "max_connections (20) is reached: no connection is accepted until one closes"
     ]
     assert error_log[0].levelno == logging.WARNING
+    gate.leave()
+    await find_it_full()
+    assert len(error_log) == 1  # not twice a minute, or a small limit would flood the log
+    await trio.sleep(60)
+    gate.leave()
     gate.leave()
     await find_it_full()
     assert len(error_log) == 2

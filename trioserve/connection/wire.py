@@ -8,15 +8,15 @@ the server's reaper compares with the clock (no timer is armed), and ``expire`` 
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import logging
 import math
 import os
-import stat
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 import trio
 
+from trioserve.connection.files import open_regular_file
 from trioserve.errors import AppProtocolError, ClientDisconnectedError
 from trioserve.protocols.fields import reason_phrase
 from trioserve.protocols.http1 import (
@@ -352,7 +352,7 @@ class Http1Wire:
         if not isinstance(file, str):
             return await self._send_open_file(head, file, offset, count, more, trailers)
         try:
-            opened = await trio.to_thread.run_sync(_open_regular_file, file)
+            opened = await trio.to_thread.run_sync(open_regular_file, file)
         except (OSError, ValueError) as exc:
             # To an application an OSError of send() would mean that the client has left.
             raise AppProtocolError(f"the file of a pathsend can't be opened: {exc}") from exc
@@ -449,9 +449,8 @@ class Http1Wire:
 
     async def send_error(self, status: int, reason: str) -> None:
         """Answers in the application's place; the connection can't go on then."""
-        phrase = reason_phrase(status)
-        text = f"{status} {phrase}: {reason}\n" if reason else f"{status} {phrase}\n"
-        body = text.encode()
+        text = f"{status} {reason_phrase(status)}"
+        body = (f"{text}: {reason}\n" if reason else f"{text}\n").encode()
         headers = [(b"content-type", b"text/plain; charset=utf-8")]
         encoder = self.encoder
         encoder.keep_alive = False
@@ -460,12 +459,10 @@ class Http1Wire:
             self.exchange.status = status
             self.exchange.headers = headers
             self.exchange.body_size = len(body)
-        try:
+        with contextlib.suppress(ClientDisconnectedError):
             waiting = self.transport.write_all([head, *encoder.encode_body(body, False, False)])
             if waiting is not None:
                 await waiting
-        except ClientDisconnectedError:
-            pass
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -501,16 +498,3 @@ class Http1Wire:
             and not exchange.response_complete
             and self.encoder.framing is Framing.UNTIL_CLOSE
         )
-
-
-def _open_regular_file(path: str) -> BinaryIO:
-    """Opens a file to be sent; a pipe or a device might block for ever, or never end.
-
-    Raises:
-        OSError: it can't be opened, or is no regular file.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "it is no regular file", path)
-    return os.fdopen(fd, "rb")

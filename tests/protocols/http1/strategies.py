@@ -23,8 +23,9 @@ _MEANINGFUL = {
 
 
 def _bytes_of(characters: bytes, min_size: int, max_size: int) -> st.SearchStrategy[bytes]:
-    alphabet = st.sampled_from(list(characters))
-    return st.lists(alphabet, min_size=min_size, max_size=max_size).map(bytes)
+    """Bytes of an alphabet; much faster than a list of choices."""
+    table = bytes(characters[byte % len(characters)] for byte in range(256))
+    return st.binary(min_size=min_size, max_size=max_size).map(lambda data: data.translate(table))
 
 
 tokens = _bytes_of(_TOKEN_CHARACTERS, 1, 12)

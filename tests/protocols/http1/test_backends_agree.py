@@ -20,7 +20,8 @@ def _assert_same(one: Reading, other: Reading) -> None:
     assert one.status == other.status
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=200, deadline=None)
 @given(data=mutated())
 @example(data=b"GET /\x80 HTTP/1.1\r\nHost: h\r\n\r\n")
 @example(data=b"GET /\x7f HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -53,7 +54,8 @@ def test_both_take_and_refuse_the_same(data: bytes) -> None:
     _assert_same(read([data], "httptools"), read([data], "h11"))
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=120, deadline=None)
 @given(data=streams(), cuts=cuts)
 def test_both_take_and_refuse_the_same_on_a_connection(data: bytes, cuts: list[int]) -> None:
     # The first parser may carry something over from one head to the next; the second can't.
@@ -61,7 +63,8 @@ def test_both_take_and_refuse_the_same_on_a_connection(data: bytes, cuts: list[i
     _assert_same(read(pieces, "httptools"), read(pieces, "h11"))
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=60, deadline=None)
 @given(data=mutated())
 def test_a_byte_at_a_time_makes_no_difference(data: bytes) -> None:
     pieces = [bytes([byte]) for byte in data]
@@ -69,7 +72,8 @@ def test_a_byte_at_a_time_makes_no_difference(data: bytes) -> None:
         _assert_same(read([data], http), read(pieces, http))
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=80, deadline=None)
 @given(sent=st.lists(sent_requests(closing=False), min_size=2, max_size=4), repeat=st.booleans())
 def test_a_head_that_comes_again_is_read_like_the_first_time(
     sent: list[Sent], repeat: bool

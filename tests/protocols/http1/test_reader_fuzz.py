@@ -24,7 +24,8 @@ LIMITS = {"limit_request_line": 300, "limit_request_fields": 6, "limit_request_f
 backends = st.sampled_from(BACKENDS)
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=120, deadline=None)
 @given(data=st.one_of(garbage, mutated(), st.binary(max_size=200)), cuts=cuts, http=backends)
 def test_any_bytes_end_in_requests_or_in_a_refusal(
     data: bytes, cuts: list[int], http: Backend
@@ -33,13 +34,15 @@ def test_any_bytes_end_in_requests_or_in_a_refusal(
     assert status in {None, 400, 414, 417, 431, 501, 505}
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=80, deadline=None)
 @given(data=st.one_of(garbage, mutated()), cuts=cuts, http=backends)
 def test_any_bytes_keep_to_tight_limits(data: bytes, cuts: list[int], http: Backend) -> None:
     read(split(data * 5, cuts), http, **LIMITS)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=80, deadline=None)
 @given(data=streams(), cuts=cuts, more_cuts=cuts, http=backends)
 def test_how_the_bytes_are_split_changes_nothing(
     data: bytes, cuts: list[int], more_cuts: list[int], http: Backend

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import h11
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +78,8 @@ def lowered(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [(name.lower(), value) for name, value in headers]
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=120, deadline=None)
 @given(
     status=st.integers(200, 599),
     headers=header_lists,
@@ -127,7 +129,8 @@ def test_a_client_reads_what_the_application_said(
     assert encoder.keep_alive <= keep_alive
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=120, deadline=None)
 @given(
     headers=header_lists,
     name=tokens,
@@ -163,7 +166,8 @@ def test_no_control_character_gets_out_in_a_value(
     assert after not in data or len(after) < 2 or after in b"\r\n"
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=120, deadline=None)
 @given(headers=st.lists(st.tuples(st.binary(max_size=8), st.binary(max_size=8)), max_size=4))
 def test_any_bytes_as_fields_are_refused_or_read_back_the_same(
     headers: list[tuple[bytes, bytes]],

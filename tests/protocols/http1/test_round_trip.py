@@ -15,7 +15,8 @@ from .strategies import Sent, cuts, sent_requests
 backends = st.sampled_from(BACKENDS)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=80, deadline=None)
 @given(sent=sent_requests(), http=backends)
 def test_a_right_request_is_read_as_it_was_meant(sent: Sent, http: Backend) -> None:
     request = one_request(sent.raw, http)
@@ -28,7 +29,8 @@ def test_a_right_request_is_read_as_it_was_meant(sent: Sent, http: Backend) -> N
     assert request.keep_alive is ((b"connection", b"close") not in sent.headers)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=60, deadline=None)
 @given(sent=st.lists(sent_requests(closing=False), max_size=5), cuts=cuts, http=backends)
 def test_requests_behind_each_other_are_told_apart(
     sent: list[Sent], cuts: list[int], http: Backend
@@ -41,7 +43,8 @@ def test_requests_behind_each_other_are_told_apart(
     assert [request.headers for request in reading.requests] == [one.headers for one in sent]
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=60, deadline=None)
 @given(sent=sent_requests(), http=backends, missing=st.integers(1, 1000))
 def test_a_request_that_is_cut_short_is_never_taken_for_whole(
     sent: Sent, http: Backend, missing: int
@@ -51,7 +54,8 @@ def test_a_request_that_is_cut_short_is_never_taken_for_whole(
     assert all(request.body is None for request in reading.requests)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow  # many examples
+@settings(max_examples=60, deadline=None)
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=30), max_size=8),
     cuts=cuts,
