@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import os
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
     from trioserve.asgi.exchange import HttpExchange
+    from trioserve.connection.owner import Owner
     from trioserve.context import ServerContext
     from trioserve.transports import Transport
 
-__all__ = ["Http1Wire", "Owner"]
+__all__ = ["Http1Wire"]
 
 _log = logging.getLogger("trioserve.error")
 
@@ -53,19 +54,6 @@ _JOIN_SIZE: Final = 16 * 1024
 
 _LENGTH: Final = Framing.LENGTH
 _LOST: Final = Peer.LOST
-
-
-class Owner(Protocol):
-    """What a wire tells its connection."""
-
-    def client_left(self, *, unreachable: bool) -> None:
-        """The client of the current exchange leaves, or broke its request's framing."""
-
-    def body_taken(self) -> None:
-        """The application took more of the body."""
-
-    def response_completed(self) -> None:
-        """The response of the current exchange is out."""
 
 
 class Http1Wire:
@@ -126,6 +114,9 @@ class Http1Wire:
         try:
             while True:
                 if reader.buffer:
+                    pause = self.transport.pause()  # no row of requests keeps others waiting
+                    if pause is not None:
+                        await pause
                     request = reader.next_request()
                     if request is not None:
                         break
@@ -318,7 +309,8 @@ class Http1Wire:
         except AppProtocolError:
             encoder.started = False  # not a byte of it has left: there can still be a 500
             raise
-        return self.transport.write_all(pieces)
+        waiting = self.transport.write_all(pieces)
+        return self.transport.pause() if waiting is None and more else waiting
 
     def _encode_head(
         self,
@@ -337,7 +329,11 @@ class Http1Wire:
     def send_body(self, body: bytes, more: bool, trailers: bool) -> Awaitable[None] | None:
         """See Carrier."""
         pieces = self.encoder.encode_body(body, more, trailers)
-        return self.transport.write_all(pieces) if pieces else self.transport.skip(len(body))
+        if not pieces:
+            self.transport.skip(len(body))
+            return self.transport.pause()
+        waiting = self.transport.write_all(pieces)
+        return self.transport.pause() if waiting is None and more else waiting
 
     async def send_file(
         self,
@@ -420,7 +416,8 @@ class Http1Wire:
     ) -> Awaitable[None] | None:
         """See Carrier."""
         block = self.encoder.encode_interim(status, headers)
-        return self.transport.write(block) if block else None
+        waiting = self.transport.write(block) if block else None
+        return self.transport.pause() if waiting is None else waiting
 
     def response_completed(self) -> None:
         """See Carrier."""

@@ -83,10 +83,13 @@ class Transport(Protocol):
     def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
         """As write, for pieces of one message; large ones are not copied together."""
 
-    def skip(self, size: int) -> Awaitable[None] | None:
-        """Counts ``size`` bytes that were not to be written (a HEAD's body) as if they had been.
+    def skip(self, size: int) -> None:
+        """Counts ``size`` bytes that were not to be written (a HEAD's body) as if they had been."""
 
-        An awaitable if it's time to let others run.
+    def pause(self) -> Awaitable[None] | None:
+        """A checkpoint to be awaited if YIELD_SIZE bytes went by without one, else None.
+
+        Apart from write, so that a message that is out can count as sent before it.
         """
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> int:

@@ -204,7 +204,7 @@ class SocketTransport:
         """See Transport."""
         if self.peer is _LOST:
             raise self._lose("the connection was lost")
-        if self._unyielded >= YIELD_SIZE or self._is_writing():
+        if self._is_writing():
             return self._write_rest([memoryview(data)])
         try:
             sent = self._send(data)
@@ -224,7 +224,7 @@ class SocketTransport:
             return self.write(b"".join(pieces))
         if self.peer is _LOST:
             raise self._lose("the connection was lost")
-        if self._unyielded >= YIELD_SIZE or self._is_writing():
+        if self._is_writing():
             return self._write_rest([memoryview(piece) for piece in pieces])
         try:
             sent = self._sock.sendmsg(pieces)
@@ -237,9 +237,12 @@ class SocketTransport:
             return None
         return self._write_rest(_after(pieces, sent))
 
-    def skip(self, size: int) -> Awaitable[None] | None:
+    def skip(self, size: int) -> None:
         """See Transport."""
         self._unyielded += size + MESSAGE_COST
+
+    def pause(self) -> Awaitable[None] | None:
+        """See Transport."""
         return self._yield() if self._unyielded >= YIELD_SIZE else None
 
     def _is_writing(self) -> bool:
@@ -247,8 +250,6 @@ class SocketTransport:
 
     async def _write_rest(self, pieces: list[memoryview]) -> None:
         async with self._writing():
-            if self._unyielded >= YIELD_SIZE:
-                await self._yield()
             while pieces:
                 if self.peer is _LOST:
                     raise self._lose("the connection was lost")

@@ -128,12 +128,13 @@ class StreamTransport:
         """See Transport."""
         return self._write(data)
 
-    def skip(self, size: int) -> Awaitable[None] | None:
+    def skip(self, size: int) -> None:
         """See Transport."""
         self._unyielded += size + MESSAGE_COST
-        if self._unyielded < YIELD_SIZE:
-            return None
-        return self._yield()
+
+    def pause(self) -> Awaitable[None] | None:
+        """See Transport. Writing has yielded already: a stream's send_all() is a checkpoint."""
+        return self._yield() if self._unyielded >= YIELD_SIZE else None
 
     async def _yield(self) -> None:
         self._unyielded = 0
