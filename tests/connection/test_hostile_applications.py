@@ -107,7 +107,9 @@ async def test_nothing_comes_between_the_parts_of_a_file(tmp_path: Path) -> None
         await send(START)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send, {"type": "http.response.pathsend", "path": str(path)})
-            # One step: the file is being opened in a thread, and far from sent.
+            # Two steps: it has begun by now (Trio shuffles the tasks of one), and a thread that
+            # opens the file, and a dozen that read it, are far from done.
+            await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
             try:
                 await send({"type": "http.response.body", "body": b"between"})
