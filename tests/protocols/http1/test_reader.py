@@ -22,7 +22,7 @@ def reader(request: pytest.FixtureRequest) -> RequestReader:
 def test_half_a_head_is_no_request_yet(reader: RequestReader) -> None:
     reader.receive_data(GET[:20])
     assert reader.next_request() is None
-    assert reader.head_begun
+    assert reader.buffer
     reader.receive_data(GET[20:])
     request = reader.next_request()
     assert request is not None
@@ -33,7 +33,7 @@ def test_half_a_head_is_no_request_yet(reader: RequestReader) -> None:
 def test_a_body_is_handed_out_as_it_comes(reader: RequestReader) -> None:
     reader.receive_data(POST + b"he")
     assert reader.next_request()
-    assert not reader.head_begun
+    assert not reader.request_complete
     assert (reader.next_body(), reader.request_complete) == (b"he", False)
     assert (reader.next_body(), reader.request_complete) == (b"", False)
     reader.receive_data(b"llo" + GET)
@@ -106,7 +106,6 @@ def test_an_empty_line_after_a_body_leaves_the_connection_idle(reader: RequestRe
         assert reader.next_body() == b"hello"
         assert reader.next_request() is None
         assert not reader.buffer
-        assert not reader.head_begun
 
 
 @pytest.mark.parametrize(

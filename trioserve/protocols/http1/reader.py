@@ -93,11 +93,6 @@ class RequestReader:
         self.request_complete = True
         self.body_size = 0
 
-    @property
-    def head_begun(self) -> bool:
-        """Part of a head has come: its sender gets a 408 rather than a silent close."""
-        return self.request_complete and len(self.buffer) > 0
-
     def receive_data(self, data: bytes) -> None:
         """Appends what the peer sent."""
         if not self.buffer:
