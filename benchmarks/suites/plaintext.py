@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.apps.plaintext import BODY
@@ -18,16 +19,31 @@ if TYPE_CHECKING:
     from benchmarks.core.servers import Server
 
 APP = "benchmarks.apps.plaintext:app"
-PLAINTEXT = Workload("plaintext", "", "/", 64, lambda body: body == BODY)
+PLAINTEXT = Workload("plaintext", "One path", "/", 64, lambda body: body == BODY)
+CHANGING = Workload(
+    "changing",
+    "A path that changes with each request",
+    "/items/1",
+    64,
+    lambda body: body == BODY,
+    script=Path(__file__).parent.parent / "apps" / "paths.lua",
+)
 
 
 def run(options: Options, servers: Sequence[Server]) -> Findings:
-    """Measures the one workload and judges it by the plain-text targets."""
-    rounds = run_rounds(APP, servers, [PLAINTEXT], options)
+    """Measures both workloads and judges them by the plain-text targets."""
+    rounds = run_rounds(APP, servers, [PLAINTEXT, CHANGING], options)
     name = PLAINTEXT.name
     verdicts = [
         throughput_verdict(
             rounds, name, "≥ 1.1 x uvicorn, httptools, uvloop", ["uvicorn-uvloop"], 1.1
+        ),
+        throughput_verdict(
+            rounds,
+            CHANGING.name,
+            "the same, each request with another path",
+            ["uvicorn-uvloop"],
+            1.1,
         ),
         throughput_verdict(rounds, name, "≥ 15 x hypercorn -k trio", ["hypercorn-trio"], 15),
         throughput_verdict(
@@ -43,7 +59,10 @@ def run(options: Options, servers: Sequence[Server]) -> Findings:
         ),
     ]
     return Findings(
-        options.loads(), [load_table(PLAINTEXT, servers, rounds)], verdicts, raw(rounds)
+        options.loads(),
+        [load_table(workload, servers, rounds) for workload in (PLAINTEXT, CHANGING)],
+        verdicts,
+        raw(rounds),
     )
 
 

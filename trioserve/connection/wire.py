@@ -332,8 +332,7 @@ class Http1Wire:
         if not pieces:
             self.transport.skip(len(body))
             return self.transport.pause()
-        waiting = self.transport.write_all(pieces)
-        return self.transport.pause() if waiting is None and more else waiting
+        return self.transport.write_soon(pieces) if more else self.transport.write_all(pieces)
 
     async def send_file(
         self,

@@ -83,6 +83,14 @@ class Transport(Protocol):
     def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
         """As write, for pieces of one message; large ones are not copied together."""
 
+    def write_soon(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
+        """As write_all, but the pieces may wait until every task that can run now has run, so
+        that small messages of one step leave together. The awaitable is a checkpoint if
+        YIELD_SIZE bytes went by without one.
+
+        What keeps such pieces from leaving later is told by the next write.
+        """
+
     def skip(self, size: int) -> None:
         """Counts ``size`` bytes that were not to be written (a HEAD's body) as if they had been."""
 

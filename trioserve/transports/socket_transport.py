@@ -8,6 +8,7 @@ rare and left to Trio.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from trioserve.transports.readiness import ReadinessWatcher
+
+    Piece = bytes | memoryview
 
 __all__ = ["SocketTransport"]
 
@@ -80,6 +83,7 @@ class SocketTransport:
     """See trioserve.transports.base.Transport."""
 
     __slots__ = (
+        "_pending",
         "_reader",
         "_recv",
         "_send",
@@ -117,6 +121,7 @@ class SocketTransport:
         self._write_lock: trio.Lock | None = None
         self._reader: trio.lowlevel.Task | None = None
         self._unyielded = 0
+        self._pending: list[Piece] = []  # put off by write_soon; they go before all else
         self.peer = Peer.PRESENT
         self.readable = True  # a client rarely connects without sending at once
         self.on_activity: Callable[[], None] = _nobody
@@ -202,6 +207,8 @@ class SocketTransport:
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """See Transport."""
+        if self._pending:
+            return self.write_all((data,))
         if self.peer is _LOST:
             raise self._lose("the connection was lost")
         if self._is_writing():
@@ -219,6 +226,15 @@ class SocketTransport:
 
     def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
         """See Transport."""
+        if self._pending:
+            return self._write_pieces([*self._take_pending(), *pieces])
+        return self._write_pieces(pieces)
+
+    def _take_pending(self) -> list[Piece]:
+        pending, self._pending = self._pending, []
+        return pending
+
+    def _write_pieces(self, pieces: Sequence[Piece]) -> Awaitable[None] | None:
         size = sum(map(len, pieces))
         if size <= _JOIN_SIZE:
             return self.write(b"".join(pieces))
@@ -237,6 +253,45 @@ class SocketTransport:
             return None
         return self._write_rest(_after(pieces, sent))
 
+    def write_soon(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
+        """See Transport."""
+        self._unyielded += sum(map(len, pieces)) + MESSAGE_COST
+        if self._unyielded >= YIELD_SIZE:  # which also bounds what is put off
+            return self.write_all(pieces) or self._yield()
+        if self.peer is _LOST:
+            raise self._lose("the connection was lost")
+        if self._is_writing():
+            return self.write_all(pieces)
+        if not self._pending:
+            self._watcher.flush_soon(self)
+        self._pending += pieces
+        return None
+
+    def flush(self) -> Awaitable[None] | None:
+        """From the watcher: what write_soon has put off, if no other write has taken it along."""
+        if self._pending and self.peer is not _LOST and not self._is_writing():
+            try:
+                sent = self._sock.sendmsg(self._pending)
+                self._pending = [*_after(self._pending, sent)]
+            except BlockingIOError:
+                pass
+            except OSError as exc:
+                self._lose(str(exc))  # the next write tells
+                return None
+        return self._flush_rest() if self._pending and self.peer is not _LOST else None
+
+    async def _flush_rest(self) -> None:
+        with contextlib.suppress(ClientDisconnectedError):
+            # What is put off stays where every other write takes it along, until this has its turn.
+            await self._write_rest([])
+
+    def _flush_last(self) -> None:
+        """What was put off is sent as far as the socket takes it: no task is left to wait."""
+        if self._pending and self.peer is not _LOST and not self._is_writing():
+            with contextlib.suppress(OSError):
+                self._sock.sendmsg(self._pending)
+        self._pending = []
+
     def skip(self, size: int) -> None:
         """See Transport."""
         self._unyielded += size + MESSAGE_COST
@@ -250,6 +305,8 @@ class SocketTransport:
 
     async def _write_rest(self, pieces: list[memoryview]) -> None:
         async with self._writing():
+            if self._pending:
+                pieces = [*_after(self._take_pending(), 0), *pieces]
             while pieces:
                 if self.peer is _LOST:
                     raise self._lose("the connection was lost")
@@ -332,6 +389,7 @@ class SocketTransport:
 
     def shut_down_writing(self) -> None:
         """See Transport."""
+        self._flush_last()
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -351,6 +409,7 @@ class SocketTransport:
     def close(self) -> None:
         """See Transport."""
         if self._sock.fileno() >= 0:
+            self._flush_last()
             self.peer = _LOST
             self.interrupt()
             trio.lowlevel.notify_closing(self._sock)
@@ -384,7 +443,7 @@ class _Writing:
             self._transport.abort()
 
 
-def _after(pieces: Sequence[bytes] | Sequence[memoryview], sent: int) -> list[memoryview]:
+def _after(pieces: Sequence[Piece], sent: int) -> list[memoryview]:
     """What is left of ``pieces`` after their first ``sent`` bytes."""
     rest = []
     for piece in pieces:

@@ -144,6 +144,10 @@ class StreamTransport:
         """See Transport."""
         return self._write(b"".join(pieces))
 
+    def write_soon(self, pieces: Sequence[bytes]) -> Awaitable[None]:
+        """See Transport. At once: a Trio stream may be written to by one task only."""
+        return self._write(b"".join(pieces))
+
     async def _write(self, data: bytes) -> None:
         async with _Turn(self, self._write_lock):
             await self._send(memoryview(data))
