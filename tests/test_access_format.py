@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from trioserve.access_format import (
     ATOMS,
-    DEFAULT_ACCESS_LOG_FORMAT,
     AccessEntry,
     basic_auth_user,
     check_access_log_format,
     compile_access_format,
     request_target,
 )
+from trioserve.config import Config
 from trioserve.errors import ConfigError
 
 
@@ -113,8 +113,8 @@ def test_an_environment_variable_is_read_when_the_format_is_compiled(
     assert render(entry()) == r"100% \"north\" -"
 
 
-def test_the_default_format_begins_as_the_combined_one_and_adds_duration_and_disconnect() -> None:
-    line = compile_access_format(DEFAULT_ACCESS_LOG_FORMAT)(
+def test_the_default_format_and_duration_and_disconnect_behind_it() -> None:
+    line = compile_access_format(Config().access_log_format + " %(L)s %(X)s")(
         entry({"client": None}, body_size=0, status=499, disconnected=True)
     )
     start, request, rest = line.partition('"GET /caf%C3%A9?q=1 HTTP/1.1"')
@@ -161,7 +161,7 @@ def test_a_wrong_format_is_a_config_error_that_says_what_is_legal(
 
 
 def test_checking_a_legal_format_does_nothing() -> None:
-    check_access_log_format(DEFAULT_ACCESS_LOG_FORMAT)
+    check_access_log_format(Config().access_log_format)
 
 
 @given(st.text("%()sd{}ioehlx-19 \n"))

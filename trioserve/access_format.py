@@ -31,18 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATOMS",
-    "DEFAULT_ACCESS_LOG_FORMAT",
     "AccessEntry",
     "basic_auth_user",
     "check_access_log_format",
     "compile_access_format",
     "request_target",
 ]
-
-#: The combined log format, then the duration in seconds and `X` where the client left early.
-DEFAULT_ACCESS_LOG_FORMAT: Final = (
-    '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s" %(L)s %(X)s'
-)
 
 #: What is kept of a scope that is pickled: the ASGI keys with plain values, never an app's state.
 _PLAIN_KEYS: Final = (

@@ -110,7 +110,10 @@ class _Lifespan:
     def _failed(self, exc: BaseException | None) -> None:
         if exc is None:
             return
-        if self._started.is_set():
+        if self.failure is not None:
+            # It has said itself that it failed, and why; Starlette raises what it said, too.
+            _log.debug("the application's lifespan ended after its failure", exc_info=exc)
+        elif self._started.is_set():
             _log.error("Exception in the application's lifespan", exc_info=exc)
         elif self._required:
             _log.error("Exception in the application's lifespan startup", exc_info=exc)

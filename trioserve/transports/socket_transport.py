@@ -319,6 +319,9 @@ class SocketTransport:
                     raise self._lose(str(exc)) from exc
                 self._unyielded += sent
                 pieces = _after(pieces, sent)
+                # A reader on another core could empty the socket as fast as it is filled.
+                if pieces and self._unyielded >= YIELD_SIZE:
+                    await self._yield()
 
     def _writing(self) -> _Writing:
         if self._write_lock is None:
