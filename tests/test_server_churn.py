@@ -57,6 +57,7 @@ async def test_two_thousand_connections_leave_nothing() -> None:
             all_closed.set()
 
     async with nothing_left(), open_server(app, Config(lifespan="off", access_log=False)) as server:
+        await wait_all_tasks_blocked()  # the server's own tasks have begun
         before = (living(), descriptors())
         for number in range(2000):
             client, sock = tcp_pair()
