@@ -16,8 +16,9 @@ VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-# An example is a module of examples/, or a folder there with an app.py.
-APP = $(if $(wildcard examples/$(EXAMPLE)/app.py),app:app --app-dir examples/$(EXAMPLE),$(EXAMPLE):app --app-dir examples)
+# An example is a module of examples/, or a folder there with an app.py, and maybe a trioserve.toml.
+APP  = $(if $(wildcard examples/$(EXAMPLE)/app.py),app:app --app-dir examples/$(EXAMPLE),$(EXAMPLE):app --app-dir examples)
+TOML = $(addprefix --config ,$(wildcard examples/$(EXAMPLE)/trioserve.toml))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,7 +28,7 @@ help: ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 \2/p' Makefile | awk '{ printf "%s %-10s", $$1, $$2; $$1 = $$2 = ""; print }'
 
 run: $(VENV)/examples.stamp ## An example on 127.0.0.1:8000 (EXAMPLE=hello BIND=… OPTIONS=…)
-	$(BIN)/trioserve $(APP) --bind $(BIND) $(OPTIONS)
+	$(BIN)/trioserve $(APP) $(TOML) --bind $(BIND) $(OPTIONS)
 
 test: lint ## Every check and every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import resource
 import shutil
 import signal
@@ -18,7 +19,8 @@ from benchmarks.core.options import QUICK, Options
 from benchmarks.core.report import render
 from benchmarks.core.results import conditions, keep, preamble
 from benchmarks.core.servers import SERVERS
-from benchmarks.suites import SUITES
+from benchmarks.dirty.contenders import POOLS
+from benchmarks.suites import GROUPS, SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from benchmarks.core.suite import Suite
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+# What --servers picks among: some suites measure servers, some pools of processes.
+CHOICE = SERVERS | POOLS
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         print("benchmarks: one core only; servers and load share it", file=sys.stderr)
     cores.pin_load()
     try:
-        for name in parsed.suites or SUITES:
+        for name in itertools.chain(*parsed.suites) if parsed.suites else SUITES:
             run_suite(SUITES[name], options, parsed.servers, parsed.output)
     except KeyboardInterrupt:
         print("benchmarks: stopped", file=sys.stderr)
@@ -62,13 +66,19 @@ def parser() -> argparse.ArgumentParser:
         prog="benchmarks/run.py", description="Measures trioserve beside its peers."
     )
     result.add_argument(
-        "suites", nargs="*", metavar="SUITE", type=suite_name, help=f"of {', '.join(SUITES)}; all"
+        "suites",
+        nargs="*",
+        metavar="SUITE",
+        type=suite_names,
+        help=f"of {', '.join(SUITES)}; or {', '.join(GROUPS)}, all of that kind; all",
     )
     result.add_argument("--rounds", type=positive, help=f"turns a server ({default.rounds})")
-    result.add_argument("--seconds", type=positive, help=f"of each load ({default.seconds})")
+    result.add_argument(
+        "--seconds", type=positive, help=f"of each load; dirty ones are shorter ({default.seconds})"
+    )
     result.add_argument("--connections", type=positive, help="of the idle suite (10,000)")
     result.add_argument(
-        "--servers", type=server_names, metavar="A,B", help=f"of {', '.join(SERVERS)}"
+        "--servers", type=server_names, metavar="A,B", help=f"of {', '.join(CHOICE)}"
     )
     result.add_argument(
         "--output",
@@ -96,17 +106,20 @@ def sizes(parsed: argparse.Namespace) -> Options:
     return dataclasses.replace(QUICK if parsed.quick else Options(), **given)
 
 
-def suite_name(text: str) -> str:
+def suite_names(text: str) -> list[str]:
+    if text in GROUPS:
+        return GROUPS[text]
     if text not in SUITES:
-        raise argparse.ArgumentTypeError(f"no suite {text!r}; there are {', '.join(SUITES)}")
-    return text
+        known = ", ".join([*SUITES, *GROUPS])
+        raise argparse.ArgumentTypeError(f"no suite {text!r}; there are {known}")
+    return [text]
 
 
 def server_names(text: str) -> list[str]:
     names = text.split(",")
     for name in names:
-        if name not in SERVERS:
-            raise argparse.ArgumentTypeError(f"no server {name!r}; there are {', '.join(SERVERS)}")
+        if name not in CHOICE:
+            raise argparse.ArgumentTypeError(f"no server {name!r}; there are {', '.join(CHOICE)}")
     return names
 
 
@@ -138,7 +151,7 @@ def run_suite(
 
     A suite none of whose servers were asked for is left out, as is its section.
     """
-    servers = [SERVERS[name] for name in suite.servers if names is None or name in names]
+    servers = [CHOICE[name] for name in suite.servers if names is None or name in names]
     if not servers:
         print(f"benchmarks: {suite.name} measures none of these servers", file=sys.stderr)
         return

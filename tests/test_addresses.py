@@ -94,6 +94,8 @@ def test_a_bind_form_is_parsed_and_printed_back(
         ("unix:a\0b", "NUL"),
         ("unix:\ud800", "lone surrogate"),
         ("unix:/" + "é" * 60, "the path has 121 bytes"),
+        ("unix", "unix:path"),
+        ("fd", "fd://N"),
         ("fd:3", "fd://N"),
         ("fd://", "fd://N"),
         ("fd://x", "fd://N"),

@@ -180,6 +180,24 @@ def test_check_config_imports_the_application_and_says_ok(
     assert main(["cli_app_bad:app", "--check-config"]) == 2
 
 
+@pytest.mark.parametrize("hook", ["on_dirty_starting", "dirty_post_fork", "dirty_worker_exit"])
+def test_check_config_imports_the_hooks_too(
+    work_dir: Path, capsys: pytest.CaptureFixture[str], hook: str
+) -> None:
+    option = f"--{hook.replace('_', '-')}"
+    assert main(["cli_app:app", "--check-config", option, "cli_app:app"]) == 0
+    assert main(["cli_app:app", "--check-config", option, "cli_app:ap"]) == 2
+    assert capsys.readouterr() == (
+        "ok\n",
+        f'trioserve: {hook}: module "cli_app" has no attribute "ap"; did you mean "app"?\n',
+    )
+
+
+def test_the_server_is_given_its_hooks_imported(served: list[Config]) -> None:
+    assert main(["cli_app:app", "--dirty-post-fork", "cli_app:app"]) == 0
+    assert served[0].dirty_post_fork is sys.modules["cli_app"].app
+
+
 def test_print_config_reads_back_and_names_origins(
     work_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

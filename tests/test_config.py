@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from trioserve.config import (
     ApplicationOptions,
     Config,
+    DirtyOptions,
     Http1Options,
     ListenerOptions,
     LogOptions,
@@ -34,7 +37,14 @@ def test_defaults_are_the_documented_ones() -> None:
 
 def test_a_config_is_each_of_its_groups_and_hashable() -> None:
     config = Config(keep_alive_timeout=2)
-    groups = (ApplicationOptions, ListenerOptions, ServerOptions, Http1Options, LogOptions)
+    groups = (
+        ApplicationOptions,
+        ListenerOptions,
+        ServerOptions,
+        Http1Options,
+        DirtyOptions,
+        LogOptions,
+    )
     assert all(isinstance(config, group) for group in groups)
     assert hash(config) == hash(Config(keep_alive_timeout=2.0))
 
@@ -57,6 +67,11 @@ def test_a_config_is_immutable() -> None:
         ({"unix_socket_mode": 0o600}, "unix_socket_mode", 0o600),
         ({"app_dir": Path("src")}, "app_dir", "src"),
         ({"request_timeout": 1}, "request_timeout", 1.0),
+        ({"dirty_app": "a:A"}, "dirty_app", ("a:A",)),
+        ({"dirty_app": ["a:A", "a:B:2"]}, "dirty_app", ("a:A", "a:B:2")),
+        ({"dirty_socket": Path("/run/x")}, "dirty_socket", "/run/x"),
+        ({"dirty_worker_init": find_spec}, "dirty_worker_init", "importlib.util:find_spec"),
+        ({"dirty_worker_init": Path.resolve}, "dirty_worker_init", "pathlib:Path.resolve"),
     ],
 )
 def test_what_comes_is_brought_into_one_form(
@@ -67,7 +82,16 @@ def test_what_comes_is_brought_into_one_form(
     assert type(value) is type(held)
 
 
+def _main_function() -> None: ...
+
+
+_main_function.__module__ = "__main__"
+
 _NUMBER = "seconds, a number of 0 or more"
+_WORKER_HOOK = (
+    '"module:attr" as text, or a callable that another process can import from its module '
+    "(no lambda, no inner function, nothing of __main__)"
+)
 _ADDRESSES = "one address or more, each host:port, unix:path or fd://N"
 
 
@@ -110,6 +134,46 @@ _ADDRESSES = "one address or more, each host:port, unix:path or fd://N"
         ("app", "", "app '': expected \"module:attr\" as text"),
         ("app_dir", "", "app_dir '': expected the path of a directory"),
         ("access_log_format", "", "access_log_format '': expected a text that is not empty"),
+        (
+            "dirty_app",
+            [1],
+            'dirty_app (1,): expected texts, each "module:Class" or "module:Class:N"',
+        ),
+        ("dirty_app", "a:A:x", "dirty_app 'a:A:x': the number of workers is 1 to 65535, not \"x\""),
+        (
+            "dirty_app",
+            ["a:A", "a:A:2"],
+            "dirty_app ('a:A', 'a:A:2'): a:A is there more than once",
+        ),
+        (
+            "dirty_workers",
+            2,
+            "dirty_workers 2: there is no dirty_app for them to run; "
+            'name one, as in dirty_app = ["module:Class"]',
+        ),
+        ("dirty_workers", -1, "dirty_workers -1: expected a whole number of 0 or more"),
+        (
+            "dirty_max_frame_size",
+            65535,
+            "dirty_max_frame_size 65535: expected bytes, a whole number, 65536 to 4294967295",
+        ),
+        (
+            "dirty_socket",
+            "/" + "x" * 120,
+            f"dirty_socket '/{'x' * 120}': expected the path of a Unix socket, "
+            'some 100 bytes at most, as in "/run/trioserve/dirty.sock"',
+        ),
+        (
+            "on_dirty_starting",
+            3,
+            'on_dirty_starting 3: expected "module:attr" as text, or a callable in Python',
+        ),
+        ("dirty_worker_init", 3, f"dirty_worker_init 3: expected {_WORKER_HOOK}"),
+        (
+            "dirty_worker_init",
+            _main_function,
+            f"dirty_worker_init {_main_function!r}: expected {_WORKER_HOOK}",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_its_setting_and_what_was_expected(
@@ -123,6 +187,42 @@ def test_a_wrong_value_is_named_with_its_setting_and_what_was_expected(
 def test_a_group_alone_validates_too() -> None:
     with pytest.raises(ConfigError, match=r"^header_timeout -1: expected"):
         Http1Options(header_timeout=-1)
+
+
+@pytest.mark.parametrize("path", ["", "unix:/x", "fd://3", "@abstract", "/x\0", 3])
+def test_a_dirty_socket_is_a_file(path: object) -> None:
+    with pytest.raises(ConfigError, match=r"^dirty_socket .*: expected the path of a Unix socket"):
+        Config(dirty_socket=path)  # type: ignore[arg-type]
+
+
+def test_a_hook_may_be_any_callable_but_the_workers_must_be_importable() -> None:
+    def inner() -> None: ...
+
+    config = Config(on_dirty_starting=inner, dirty_post_fork=print, dirty_worker_exit="a:b")
+    assert config.on_dirty_starting is inner
+    assert config.dirty_post_fork is print
+    for hook in (inner, lambda: None, Path("x").resolve, partial(print)):
+        with pytest.raises(ConfigError, match=r"^dirty_worker_init <?.*: expected \"module:attr\""):
+            Config(dirty_worker_init=hook)
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ({}, 0),
+        ({"dirty_app": "a:A"}, 1),
+        ({"dirty_app": "a:A", "dirty_workers": 3}, 3),
+        ({"dirty_app": "a:A", "dirty_workers": 0}, 0),
+        ({"dirty_workers": 0}, 0),
+    ],
+)
+def test_there_are_dirty_workers_where_there_are_apps(given: dict[str, Any], count: int) -> None:
+    assert Config(**given).dirty_worker_count == count
+
+
+def test_dirty_apps_are_parsed() -> None:
+    apps = Config(dirty_app=["a:A", "b.c:D:2"]).dirty_apps
+    assert [(app.path, app.workers) for app in apps] == [("a:A", None), ("b.c:D", 2)]
 
 
 def test_httptools_is_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,23 @@ ALL_SOURCES = pytest.mark.parametrize(
         ("access_log_format", '%(h)s "%(r)s"', "'%(h)s \"%(r)s\"'", ['%(h)s "%(r)s"']),
         ("log_level", "debug", '"debug"', ["debug"]),
         ("log_format", "json", '"json"', ["json"]),
+        ("dirty_app", "pkg.mod:App", '"pkg.mod:App"', ["pkg.mod:App"]),
+        ("dirty_app", ["a:A:2", "a:B.C"], '["a:A:2", "a:B.C"]', ["a:A:2", "a:B.C"]),
+        ("dirty_workers", 0, "0", ["0"]),
+        ("dirty_threads", 4, "4", ["4"]),
+        ("dirty_concurrency", 1, "1", ["1"]),
+        ("dirty_queue_size", 10, "10", ["10"]),
+        ("dirty_timeout", 0, "0", ["0"]),
+        ("dirty_startup_timeout", 1.5, "1.5", ["1.5"]),
+        ("dirty_graceful_timeout", 5, "5", ["5"]),
+        ("dirty_max_frame_size", 1 << 20, "0x100000", ["1048576"]),
+        ("dirty_socket", "/run/a b.sock", '"/run/a b.sock"', ["/run/a b.sock"]),
+        ("dirty_stash_size", 1 << 40, str(1 << 40), [str(1 << 40)]),
+        ("dirty_stash_table_size", 1, "1", ["1"]),
+        ("on_dirty_starting", "hooks:a", '"hooks:a"', ["hooks:a"]),
+        ("dirty_post_fork", "pkg.hooks:a.b", '"pkg.hooks:a.b"', ["pkg.hooks:a.b"]),
+        ("dirty_worker_init", "hooks:c", '"hooks:c"', ["hooks:c"]),
+        ("dirty_worker_exit", "hooks:d", '"hooks:d"', ["hooks:d"]),
     ],
 )
 def test_every_source_gives_the_same_config(
@@ -114,6 +131,19 @@ def test_every_source_gives_the_same_config(
         ("max_body_size", "16M", '"16M"', ["16M"]),
         ("access_log_format", "", '""', [""]),
         ("log_level", "INFO", '"INFO"', ["INFO"]),
+        ("dirty_app", "mod", '"mod"', ["mod"]),
+        ("dirty_app", ["a:A", "a:A:2"], '["a:A", "a:A:2"]', ["a:A", "a:A:2"]),
+        ("dirty_app", "a:A:0", '"a:A:0"', ["a:A:0"]),
+        ("dirty_workers", 2, "2", ["2"]),  # without an app
+        ("dirty_workers", "two", '"two"', ["two"]),
+        ("dirty_threads", 0, "0", ["0"]),
+        ("dirty_queue_size", 0, "0", ["0"]),
+        ("dirty_timeout", "5m", '"5m"', ["5m"]),
+        ("dirty_max_frame_size", 1 << 32, str(1 << 32), [str(1 << 32)]),
+        ("dirty_socket", "unix:/x", '"unix:/x"', ["unix:/x"]),
+        ("dirty_stash_size", 0, "0", ["0"]),
+        ("on_dirty_starting", "hooks", '"hooks"', ["hooks"]),
+        ("dirty_worker_init", "hooks.c", '"hooks.c"', ["hooks.c"]),
     ],
 )
 def test_every_source_gives_the_same_error(
@@ -178,8 +208,14 @@ def test_an_unknown_option_names_the_nearest() -> None:
 
 
 def test_reserved_and_foreign_variables_are_left_alone() -> None:
-    environ = {"TRIOSERVE_DIRTY_SOCKET": "/x", "TRIOSERVE_CONFIG": "y", "PATH": "/bin"}
+    environ = {"TRIOSERVE_CONFIG": "y", "PATH": "/bin"}
     assert read_environment(environ) == {}
+
+
+def test_values_that_are_wrong_together_name_the_origin_of_the_one_to_change() -> None:
+    app, workers = Given((), "trioserve.toml"), Given(2, "--dirty-workers")
+    with pytest.raises(ConfigError, match=r"^dirty_workers 2: .* \(from --dirty-workers\)$"):
+        resolve({"dirty_app": app}, {"dirty_workers": workers})
 
 
 @pytest.mark.parametrize(
@@ -232,6 +268,8 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
     unix_socket_mode=st.integers(0, 0o777),
     max_body_size=st.integers(0, 2**63 - 1),
     server_header=st.booleans(),
+    dirty_app=st.sampled_from([(), ("a:A",), ("a:A:2", "b.c:D.E")]),
+    dirty_worker_init=st.none() | st.just("a.b:c"),
 )
 @settings(deadline=None, max_examples=50)
 def test_a_printed_config_reads_back_as_itself(**values: Any) -> None:
@@ -243,9 +281,17 @@ def test_a_printed_config_reads_back_as_itself(**values: Any) -> None:
 def test_a_printed_config_says_where_each_value_came_from() -> None:
     lines = to_toml(Config(app="a:b", backlog=7), {"backlog": "--backlog"}).splitlines()
     found = {line.split(" ")[0]: line.partition("# ")[2] for line in lines if " = " in line}
+    unset = [line.split(" ")[1] for line in lines if line.endswith(" is not set")]
     assert found["backlog"] == "--backlog"
     assert found["keep_alive_timeout"] == "default"
-    assert list(found) == list(all_settings())
+    assert list(found) == [name for name in all_settings() if name not in unset]
+    assert set(unset) >= {"dirty_workers", "dirty_socket", "dirty_worker_init"}
+
+
+def test_a_printed_config_shows_a_callable_but_not_as_toml() -> None:
+    text = to_toml(Config(on_dirty_starting=print), {})
+    assert "# on_dirty_starting is a callable of Python's: <built-in function print>" in text
+    assert Config(**tomllib.loads(text)) == Config()
 
 
 def test_the_reference_in_docs_is_up_to_date() -> None:

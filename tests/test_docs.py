@@ -15,6 +15,7 @@ from tests.server_process import REPOSITORY
 from trioserve.command_line import parse
 from trioserve.config.settings import all_settings
 from trioserve.config.sources import resolve
+from trioserve.dirty.command import main as dirty_main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,29 @@ if inspect.iscoroutinefunction(globals().get("app")):
 """
 
 
+#: A block that begins so is a file, which the other blocks of its page can import.
+_FILE = re.compile(r"# (\w+\.py)\n")
+
+#: Where such files have dirty apps: a block runs in a thread beside a pool of them.
+_BESIDE_A_POOL = """
+import sys
+import trio
+from trioserve.dirty import open_dirty_pool
+from trioserve.testing import open_test_server
+
+async def check(program, *dirty_apps):
+    async with open_dirty_pool(*dirty_apps):
+        names = {"__name__": "__main__"}
+        await trio.to_thread.run_sync(exec, program, names)
+        if "app" in names:
+            async with open_test_server(names["app"]) as server:
+                response = await server.request("GET", "/")
+                assert response.status < 400, response
+
+trio.run(check, *sys.argv[1:])
+"""
+
+
 def name_of(page: Path) -> str:
     return page.relative_to(REPOSITORY).as_posix()
 
@@ -73,13 +97,31 @@ def prose(page: Path) -> str:
 # -- programs -------------------------------------------------------------------------------
 
 
+def write_files(page: str, folder: Path) -> list[str]:
+    """Writes the blocks of a page that are files; returns the dirty apps in them."""
+    dirty_apps = []
+    for place, text in blocks("python"):
+        match = _FILE.match(text)
+        if match and place.partition(":")[0] == page:
+            (folder / match[1]).write_text(text, "utf-8")
+            module = match[1].removesuffix(".py")
+            classes = re.findall(r"^class (\w+)\(DirtyApp\)", text, re.MULTILINE)
+            dirty_apps += [f"{module}:{name}" for name in classes]
+    return dirty_apps
+
+
 @pytest.mark.slow  # a Python process a block
 @pytest.mark.parametrize(
-    "program", [pytest.param(text, id=place) for place, text in blocks("python")]
+    ("page", "program"),
+    [pytest.param(place.partition(":")[0], text, id=place) for place, text in blocks("python")],
 )
-def test_every_python_block_runs_and_its_application_answers(program: str, tmp_path: Path) -> None:
+def test_every_python_block_runs_and_its_application_answers(
+    page: str, program: str, tmp_path: Path
+) -> None:
+    dirty_apps = write_files(page, tmp_path)
+    code = [_BESIDE_A_POOL, program, *dirty_apps] if dirty_apps else [program + _SERVE_APP]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program + _SERVE_APP],
+        [sys.executable, "-W", "error", "-c", *code],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -99,7 +141,9 @@ def command_lines() -> list[tuple[str, str]]:
     return [
         (place, match[1])
         for place, text in blocks("sh", "ini")
-        for match in re.finditer(r"^(?:exec |ExecStart=\S*/)?trioserve\b(.*)$", text, re.MULTILINE)
+        for match in re.finditer(
+            r"^(?:exec |ExecStart=\S*/)?trioserve(?!\S)(.*)$", text, re.MULTILINE
+        )
     ]
 
 
@@ -111,6 +155,23 @@ def test_every_command_line_parses(arguments: str) -> None:
     assert asked is not None
     config, _ = resolve({}, {}, asked.settings)
     assert config.app is not None
+
+
+def dirty_command_lines() -> list[tuple[str, str]]:
+    """The same for ``trioserve-dirty``."""
+    return [
+        (place, match[1])
+        for place, text in blocks("sh")
+        for match in re.finditer(r"^trioserve-dirty\b(.*)$", text, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [pytest.param(text, id=f"{place} {text}") for place, text in dirty_command_lines()]
+)
+def test_every_dirty_command_line_parses(arguments: str) -> None:
+    # Nobody listens there: what is wrong with the words themselves would be exit code 2.
+    assert dirty_main(["--socket", "/nowhere", *shlex.split(arguments, comments=True)]) == 1
 
 
 @pytest.mark.parametrize("page", ABOUT_THE_COMMAND, ids=name_of)

@@ -30,7 +30,8 @@ def programs() -> list[Path]:
 
 def test_every_example_is_listed_and_tested_and_begins_with_what_it_shows() -> None:
     listed = (EXAMPLES / "README.md").read_text("utf-8")
-    tests = Path(__file__).read_text("utf-8")
+    here = Path(__file__).parent
+    tests = "".join(path.read_text("utf-8") for path in here.glob("test_*examples.py"))
     for program in programs():
         name = program.relative_to(EXAMPLES).as_posix()
         stem = program.stem if program.parent == EXAMPLES else program.parent.name

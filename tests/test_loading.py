@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trioserve.errors import AppImportError
-from trioserve.loading import app_traceback, load_app
+from trioserve.loading import app_traceback, load_app, load_hook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,3 +231,30 @@ def test_ctrl_c_during_the_import_is_not_turned_into_an_error(app_dir: Path) -> 
     (app_dir / "interrupted_app.py").write_text("raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):
         load_app("interrupted_app", app_dir=str(app_dir))
+
+
+def test_a_hook_is_a_callable_or_imported_from_where_it_says(app_dir: Path) -> None:
+    def hook() -> None: ...
+
+    assert load_hook("on_dirty_starting", hook, app_dir="/nowhere") is hook
+    found = load_hook("on_dirty_starting", "factory_app:make", app_dir=str(app_dir))
+    assert found is sys.modules["factory_app"].make
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("no_such_app:hook", 'there is no module "no_such_app" in '),
+        ("factory_app:mak", 'module "factory_app" has no attribute "mak"; did you mean "make"?'),
+        ("bad_import_app:hook", 'importing "bad_import_app" failed inside the application: Mod'),
+        ("factory_app:value", '"factory_app:value": expected a callable, got an object of int'),
+    ],
+)
+def test_a_hook_that_cant_be_had_is_named_with_its_setting(
+    app_dir: Path, spec: str, message: str
+) -> None:
+    with pytest.raises(AppImportError) as caught:
+        load_hook("dirty_worker_exit", spec, app_dir=str(app_dir))
+    assert str(caught.value).startswith("dirty_worker_exit")
+    assert message in str(caught.value)
+    assert bool(app_traceback(caught.value)) == (spec == "bad_import_app:hook")

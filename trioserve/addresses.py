@@ -155,6 +155,8 @@ def parse_bind(text: str) -> BindAddress:
     """
     if not text:
         _refuse(text, "it is empty; expected host:port, unix:path or fd://N")
+    if text in ("unix", "fd"):  # as a host it could not be written with its port
+        _refuse(text, "something is missing; expected unix:path or fd://N")
     if text.startswith("unix:"):
         return _parse_unix(text)
     if text.startswith("fd:"):

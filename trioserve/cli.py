@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     code  when
     ====  ==========================================================================
     0     a clean stop, or --help, --version, --print-config, --check-config
-    2     a bad value, an unknown name, an app that can't be imported or is none, an
-          address that can't be bound
+    2     a bad value, an unknown name, an app or a hook that can't be imported or is none,
+          an address that can't be bound
     3     the application's startup failed
     130   interrupted before the server ran
     ====  ==========================================================================
@@ -77,7 +77,7 @@ def _run(argv: list[str]) -> int:
 
         print(to_toml(config, origins), end="")
         return EXIT_OK
-    app = _load(config)
+    app, config = _load(config)
     if asked.check_config:
         print("ok")
         return EXIT_OK
@@ -94,15 +94,17 @@ def _effective(asked: CommandLine) -> tuple[Config, dict[str, str]]:
     return resolve(file_layer, read_environment(os.environ), asked.settings)
 
 
-def _load(config: Config) -> ASGIApp:
-    from trioserve.loading import load_app
+def _load(config: Config) -> tuple[ASGIApp, Config]:
+    """Import the application, and the config's hooks into it."""
+    from trioserve.loading import load_app, load_hooks
 
     if config.app is None:
         raise ConfigError(
             "there is no application to serve; write trioserve module:attr, "
             'or set app = "module:attr" in trioserve.toml, or TRIOSERVE_APP=module:attr'
         )
-    return load_app(config.app, factory=config.factory, app_dir=config.app_dir)
+    app = load_app(config.app, factory=config.factory, app_dir=config.app_dir)
+    return app, load_hooks(config)
 
 
 def _message(error: TrioserveError) -> str:

@@ -13,7 +13,7 @@ import trio
 from trioserve.protocols.http1 import DefaultFields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trioserve.asgi.background import Background
     from trioserve.config import Config
@@ -30,6 +30,7 @@ class ServerContext:
         draining: the server is stopping: no connection goes on after its exchange.
         access_log: None when nobody reads it; then nothing is built for it.
         now: Trio's clock, without the look-up.
+        extensions: what else every scope's ``extensions`` have.
         hand_over: asks the server to go on with a connection in another task (see connection.py).
     """
 
@@ -41,6 +42,7 @@ class ServerContext:
         background: Background,
         access_log: AccessLog | None,
         hand_over: Callable[[Any], None],
+        extensions: Mapping[str, Any],
     ) -> None:
         self.app = app
         self.config = config
@@ -48,6 +50,7 @@ class ServerContext:
         self.background = background
         self.access_log = access_log
         self.hand_over = hand_over
+        self.extensions = extensions
         self.draining = False
         self.now = trio.lowlevel.current_clock().current_time
         self.keep_alive_timeout = config.keep_alive_timeout or math.inf

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From ``module:attr`` to an ASGI application, or one message that says what is wrong.
+"""From ``module:attr`` to an ASGI application or a hook, or one message that says what is wrong.
 
 The application's own code runs here (its import, its factory), so this is a border: whatever it
 raises becomes an AppImportError. If the fault lies inside that code, its exception is the
@@ -16,18 +16,23 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from trioserve.asgi_shape import complaint_about
-from trioserve.config.suggestions import did_you_mean
 from trioserve.errors import AppImportError
+from trioserve.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     import traceback
+    from collections.abc import Callable
     from types import TracebackType
 
+    from trioserve.config import Config
     from trioserve.types import ASGIApp
 
-__all__ = ["app_traceback", "load_app"]
+__all__ = ["app_traceback", "load_app", "load_hook", "load_hooks"]
 
 _DEFAULT_ATTRIBUTES = ("app", "application")
+
+#: The hooks that run in the server's process; dirty_worker_init is imported by workers.
+_HOOKS = ("on_dirty_starting", "dirty_post_fork", "dirty_worker_exit")
 
 
 def load_app(spec: str, *, factory: bool = False, app_dir: str = ".") -> ASGIApp:
@@ -53,6 +58,49 @@ def load_app(spec: str, *, factory: bool = False, app_dir: str = ".") -> ASGIApp
     if complaint:
         raise AppImportError(f'"{name}": {complaint}')
     return cast("ASGIApp", app)
+
+
+def load_hook(
+    name: str, hook: str | Callable[..., object], *, app_dir: str = "."
+) -> Callable[..., object]:
+    """Return what a setting like ``on_dirty_starting`` names; a callable is that already.
+
+    Args:
+        name: The setting's name, for errors.
+        hook: ``module:attr``, or a callable.
+        app_dir: As ``load_app`` has it.
+
+    Raises:
+        AppImportError: As ``load_app`` does; or what was imported can't be called.
+    """
+    if not isinstance(hook, str):
+        return hook
+    try:
+        module_name, path = _parse(hook)
+        _put_on_path(app_dir)
+        found = _attribute(_import(module_name, app_dir), module_name, path)[1]
+    except AppImportError as exc:
+        raise AppImportError(f"{name}: {exc}") from exc.__cause__
+    if not callable(found):
+        kind = type(found).__name__
+        raise AppImportError(f'{name} "{hook}": expected a callable, got an object of {kind}')
+    return cast("Callable[..., object]", found)
+
+
+def load_hooks(config: Config) -> Config:
+    """Return the config with callables for those of the server's hooks that are texts.
+
+    Raises:
+        AppImportError: As ``load_hook`` does, for the first that is wrong.
+    """
+    hooks = {name: getattr(config, name) for name in _HOOKS}
+    return config.with_changes(
+        **{
+            name: load_hook(name, hook, app_dir=config.app_dir)
+            for name, hook in hooks.items()
+            if hook is not None
+        }
+    )
 
 
 def _parse(spec: str) -> tuple[str, str]:

@@ -25,21 +25,22 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trioserve.asgi.background import open_background
+from trioserve.asgi.extension import NO_OPTIONS
 from trioserve.asgi.lifespan import open_lifespan
-from trioserve.config import Config
 from trioserve.connection import Http1Connection
 from trioserve.context import ServerContext
-from trioserve.listeners import ConnectionGate, Listener, open_listeners
+from trioserve.listeners import ConnectionGate, Listener
 from trioserve.logs import make_access_log
 from trioserve.transports import ReadinessWatcher, SocketTransport, StreamTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from trioserve.addresses import BoundAddress
+    from trioserve.config import Config
     from trioserve.types import ASGIApp
 
-__all__ = ["Server", "open_server", "serve", "serve_until"]
+__all__ = ["Server", "open_server", "serve_until"]
 
 _log = logging.getLogger("trioserve.error")
 
@@ -180,10 +181,17 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def open_server(app: ASGIApp, config: Config) -> AsyncIterator[Server]:
+async def open_server(
+    app: ASGIApp, config: Config, extensions: Mapping[str, Any] = NO_OPTIONS
+) -> AsyncIterator[Server]:
     """Everything of a server but its listeners.
 
     Leaving the block is the graceful stop: it drains for ``graceful_timeout``.
+
+    Args:
+        app: an ASGI 3 application.
+        config: its settings.
+        extensions: what else every scope's ``extensions`` have.
 
     Raises:
         StartupError: the application's lifespan startup failed.
@@ -198,7 +206,13 @@ async def open_server(app: ASGIApp, config: Config) -> AsyncIterator[Server]:
     ):
         async with trio.open_nursery() as connections:
             shared = ServerContext(
-                app, config, state, background, make_access_log(config), lambda _: None
+                app,
+                config,
+                state,
+                background,
+                make_access_log(config),
+                lambda _: None,
+                extensions,
             )
             server = Server(shared, connections, watcher)
             shared.hand_over = server.hand_over
@@ -227,6 +241,7 @@ async def serve_until(
     app: ASGIApp,
     config: Config,
     listeners: list[Listener],
+    extensions: Mapping[str, Any] = NO_OPTIONS,
     *,
     task_status: trio.TaskStatus[tuple[BoundAddress, ...]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -235,7 +250,7 @@ async def serve_until(
     Raises:
         StartupError: the application's lifespan startup failed.
     """
-    async with open_server(app, config) as server:
+    async with open_server(app, config, extensions) as server:
         gate = ConnectionGate(config.max_connections)
 
         def on_connection(listener: Listener) -> Callable[[socket.socket, Any], None]:
@@ -255,31 +270,3 @@ async def serve_until(
         for listener in listeners:
             listener.accept_pending(on_connection(listener), gate)
             listener.close()
-
-
-async def serve(
-    app: ASGIApp,
-    config: Config | None = None,
-    *,
-    task_status: trio.TaskStatus[tuple[BoundAddress, ...]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serves ``app`` inside a running Trio program until cancelled.
-
-    ``await nursery.start(serve, app, config)`` returns the bound addresses once the application has
-    started up; port 0 comes back as the real port. Several servers may run in one program.
-
-    Args:
-        app: an ASGI 3 application.
-        config: by default 127.0.0.1:8000. ``app``, ``factory`` and ``app_dir`` are not looked at.
-        task_status: is given a tuple of BoundAddress, in the order of ``bind``.
-
-    Raises:
-        BindError: an address can't be bound.
-        StartupError: the application's lifespan startup failed.
-
-    *Cancellation*: a clean stop. Requests under way are cancelled, the app gets its lifespan
-    shutdown (bounded by ``lifespan_shutdown_timeout``), sockets close, socket files are removed.
-    """
-    config = config or Config()
-    async with open_listeners(config) as listeners:
-        await serve_until(trio.Event(), app, config, listeners, task_status=task_status)

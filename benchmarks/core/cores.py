@@ -24,14 +24,21 @@ def pin_load() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
 
 
-@contextlib.contextmanager
-def server_side() -> Iterator[None]:
-    """Has processes started within the block run on the server's core.
+def server_side() -> contextlib.AbstractContextManager[None]:
+    """Has processes started within the block run on the server's core."""
+    return _on({SERVER_CORE})
 
-    Affinity is inherited, so no code has to run between fork and exec.
-    """
+
+def everywhere() -> contextlib.AbstractContextManager[None]:
+    """Has processes started within the block run on any core, as the scheduler likes."""
+    return _on(set(_available))
+
+
+@contextlib.contextmanager
+def _on(wanted: set[int]) -> Iterator[None]:
+    """Affinity is inherited, so no code has to run between fork and exec."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {SERVER_CORE})
+    os.sched_setaffinity(0, wanted)
     try:
         yield
     finally:

@@ -23,6 +23,9 @@ PACKAGES = (
     "gunicorn",
     "granian",
     "starlette",
+    "trio-parallel",
+    "anyio",
+    "numpy",
 )
 
 

@@ -135,7 +135,7 @@ def _wait_until_ready(
     while time.perf_counter() < deadline:
         code = process.poll()
         if code is not None:
-            raise StartError(f"did not start (exit code {code})", _last_line(log))
+            raise StartError(f"did not start (exit code {code})", last_line(log))
         try:
             get(port)
         except (OSError, http.client.HTTPException) as exc:
@@ -143,10 +143,11 @@ def _wait_until_ready(
             time.sleep(0.001)
         else:
             return time.perf_counter()
-    raise StartError(f"not ready in {READY_TIMEOUT:.0f} s ({problem})", _last_line(log))
+    raise StartError(f"not ready in {READY_TIMEOUT:.0f} s ({problem})", last_line(log))
 
 
-def _last_line(log: IO[bytes], size: int = 2000) -> str:
+def last_line(log: IO[bytes], size: int = 2000) -> str:
+    """What a process wrote last; for the terminal only."""
     log.seek(0, os.SEEK_END)
     log.seek(max(0, log.tell() - size))
     return log.read().decode(errors="replace").strip().rpartition("\n")[2]

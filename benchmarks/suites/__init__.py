@@ -3,11 +3,30 @@
 
 A new suite is a module here with a SUITE of its own, named below; what it measures is its business,
 and it returns tables, verdicts and raw figures (core/report.py). HTTP loads can be had whole from
-core/rounds.py and core/comparison.py.
+core/rounds.py and core/comparison.py, calls to pools of processes from dirty/rounds.py and
+dirty/tables.py.
 """
 
 from __future__ import annotations
 
-from benchmarks.suites import idle, memory, plaintext, starlette, start
+from benchmarks.suites import (
+    dirty_calls,
+    dirty_codec,
+    dirty_memory,
+    dirty_payloads,
+    dirty_stash,
+    dirty_streams,
+    idle,
+    memory,
+    plaintext,
+    starlette,
+    start,
+)
 
-SUITES = {module.SUITE.name: module.SUITE for module in (plaintext, starlette, idle, memory, start)}
+DIRTY = (dirty_calls, dirty_payloads, dirty_streams, dirty_stash, dirty_memory, dirty_codec)
+SUITES = {
+    module.SUITE.name: module.SUITE
+    for module in (plaintext, starlette, idle, memory, start, *DIRTY)
+}
+#: Names on the command line that stand for several suites.
+GROUPS = {"dirty": [module.SUITE.name for module in DIRTY]}

@@ -12,6 +12,7 @@ from benchmarks.core import results
 from benchmarks.core.environment import fingerprint
 from benchmarks.core.machine import cpu_model
 from benchmarks.core.options import QUICK, Options
+from benchmarks.suites import GROUPS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,12 @@ def test_flags_change_the_size_of_the_run() -> None:
 def test_a_quick_run_is_kept_only_where_one_says_so(tmp_path: Path) -> None:
     assert parse("--quick") == (QUICK, None)
     assert parse("--quick", "--output", str(tmp_path / "x.md"))[1] == tmp_path / "x.md"
+
+
+def test_a_group_stands_for_its_suites_and_pools_can_be_picked() -> None:
+    parsed = cli.parser().parse_args(["idle", "dirty", "--servers", "trioserve-pool,granian"])
+    assert parsed.suites == [["idle"], GROUPS["dirty"]]
+    assert parsed.servers == ["trioserve-pool", "granian"]
 
 
 @pytest.mark.parametrize(

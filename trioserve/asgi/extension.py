@@ -11,33 +11,39 @@ if TYPE_CHECKING:
 
     from trioserve.asgi.background import BackgroundNursery
 
-__all__ = ["NO_OPTIONS", "TrioExtension"]
+__all__ = ["NO_OPTIONS", "Options", "TrioExtension"]
 
 _KEYS: Final = ("cancel_scope", "nursery")
 
 
-class _NoOptions(Mapping[str, Any]):
-    """Empty for ever, so that all scopes may share it: a dict would carry what one request wrote
-    there on to the next.
+class Options(Mapping[str, Any]):
+    """An extension's value, immutable, so that all scopes may share it: a dict would carry what
+    one request wrote there on to the next.
     """
 
-    __slots__ = ()
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self._values = dict(values or {})
 
     def __getitem__(self, key: str) -> Any:
-        raise KeyError(key)
+        return self._values[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(())
+        return iter(self._values)
 
     def __len__(self) -> int:
-        return 0
+        return len(self._values)
 
     def __repr__(self) -> str:
-        return "{}"
+        return repr(self._values)
+
+    def __deepcopy__(self, memo: object) -> Options:
+        return self  # tools copy scopes; a client can't be
 
 
 #: The value of an extension that is either there or not.
-NO_OPTIONS: Final = _NoOptions()
+NO_OPTIONS: Final = Options()
 
 
 class TrioExtension(Mapping[str, Any]):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from trioserve.config.dirty_options import DirtyOptions, Hook
 from trioserve.config.options import (
     ApplicationOptions,
     Config,
@@ -15,6 +16,8 @@ from trioserve.config.options import (
 __all__ = [
     "ApplicationOptions",
     "Config",
+    "DirtyOptions",
+    "Hook",
     "Http1Options",
     "ListenerOptions",
     "LogOptions",

@@ -33,16 +33,21 @@ __all__ = [
     "DIRECTORY",
     "HTTP_PARSER",
     "MODE",
+    "OPTIONAL_COUNT",
     "ROOT_PATH",
     "SECONDS",
     "SIZE_LIMIT",
     "SWITCH",
     "TEXT",
     "Kind",
-    "as_addresses",
+    "are_texts",
     "as_mode",
     "as_path_text",
+    "as_texts",
     "choice",
+    "int_from_text",
+    "is_int",
+    "texts_from_text",
 ]
 
 
@@ -94,16 +99,18 @@ class Kind:
         self.check(attribute.name, value)
 
 
-def _is_int(value: Any, least: int, most: int = 2**63 - 1) -> bool:
+def is_int(value: Any, least: int, most: int = 2**63 - 1) -> bool:
+    """Whether it is a whole number within these bounds, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _as_float(value: Any) -> Any:
     # Within what a float holds exactly: beyond it float() may even raise.
-    return float(value) if _is_int(value, 0, 2**53) else value
+    return float(value) if is_int(value, 0, 2**53) else value
 
 
-def _int_from_text(text: str) -> Any:
+def int_from_text(text: str) -> Any:
+    """Lenient: a number, if it is one."""
     try:
         return int(text)
     except ValueError:
@@ -134,28 +141,34 @@ SECONDS = Kind(
 COUNT = Kind(
     unit="count",
     expected="a whole number of 0 or more",
-    accepts=lambda value: _is_int(value, 0),
-    from_text=_int_from_text,
+    accepts=lambda value: is_int(value, 0),
+    from_text=int_from_text,
+)
+OPTIONAL_COUNT = Kind(
+    unit="count",
+    expected="a whole number of 0 or more",
+    accepts=lambda value: value is None or is_int(value, 0),
+    from_text=int_from_text,
 )
 AT_LEAST_ONE = Kind(
     unit="count",
     expected="a whole number, 1 to 2147483647",
-    accepts=lambda value: _is_int(value, 1, 2**31 - 1),  # listen() takes a C int
-    from_text=_int_from_text,
+    accepts=lambda value: is_int(value, 1, 2**31 - 1),  # listen() takes a C int
+    from_text=int_from_text,
 )
 BYTES = Kind(
     unit="bytes",
     expected="bytes, a whole number of 0 or more",
-    accepts=lambda value: _is_int(value, 0),
-    from_text=_int_from_text,
+    accepts=lambda value: is_int(value, 0),
+    from_text=int_from_text,
 )
 # No unbounded buffer (RFC 9112 section 3 asks for at least 8000 octets of request line to be
 # taken, but recommends, not requires): a limit can be small or large, never off.
 SIZE_LIMIT = Kind(
     unit="bytes",
     expected="bytes, a whole number of 1 or more (this limit can't be turned off)",
-    accepts=lambda value: _is_int(value, 1),
-    from_text=_int_from_text,
+    accepts=lambda value: is_int(value, 1),
+    from_text=int_from_text,
 )
 
 # The words that cyclopts takes in --flag=word, so that a variable takes the same.
@@ -251,13 +264,13 @@ def as_mode(value: int | str) -> Any:
 MODE = Kind(
     unit="octal mode",
     expected="the permission bits as octal text, 0000 to 0777, as in 0660",
-    accepts=lambda value: _is_int(value, 0, 0o777),
+    accepts=lambda value: is_int(value, 0, 0o777),
     convert=as_mode,
     to_toml=lambda value: f'"{value:04o}"',
 )
 
 
-def as_addresses(value: str | Iterable[str]) -> Any:
+def as_texts(value: str | Iterable[str]) -> Any:
     """Lenient: one text, or any iterable of texts, as a tuple."""
     given: Any = value
     if isinstance(given, str):
@@ -268,21 +281,29 @@ def as_addresses(value: str | Iterable[str]) -> Any:
     return given
 
 
+def are_texts(value: Any) -> bool:
+    """Whether it is what ``as_texts`` makes of texts."""
+    return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+
+
 def _are_addresses(value: Any) -> bool:
-    if not isinstance(value, tuple) or not value:
-        return False
-    if not all(isinstance(text, str) for text in value):
+    if not are_texts(value) or not value:
         return False
     for text in value:
         parse_bind(text)  # its ConfigError says which part of the address is wrong
     return True
 
 
+def texts_from_text(text: str) -> Any:
+    """The texts of a comma-separated list."""
+    return tuple(part.strip() for part in text.split(","))
+
+
 ADDRESSES = Kind(
     unit="address",
     expected="one address or more, each host:port, unix:path or fd://N",
     accepts=_are_addresses,
-    convert=as_addresses,
-    from_text=lambda text: tuple(part.strip() for part in text.split(",")),
+    convert=as_texts,
+    from_text=texts_from_text,
     is_list=True,
 )

@@ -17,8 +17,10 @@ from typing import Any, Final, Literal, Self
 import attrs
 
 from trioserve.config import kinds
-from trioserve.config.suggestions import did_you_mean
+from trioserve.config.dirty_options import DirtyOptions
+from trioserve.config.fields import about, setting
 from trioserve.errors import ConfigError
+from trioserve.suggestions import did_you_mean
 
 __all__ = [
     "ApplicationOptions",
@@ -36,54 +38,35 @@ _HTTP1: Final = "HTTP/1.1"
 _LOGS: Final = "Logs"
 
 
-def _about(group: str, kind: kinds.Kind, help: str) -> dict[str, Any]:
-    """Return a field's metadata: its panel in the help, its unit, its kind and its line of help."""
-    return {"group": group, "unit": kind.unit, "kind": kind, "help": help}
-
-
-def _setting(group: str, kind: kinds.Kind, default: Any, help: str) -> Any:
-    """Return an attrs field.
-
-    mypy sees Any here and believes the annotation; a field that takes more types than it holds
-    is written out with ``attrs.field(converter=…)``, whose parameter mypy does read.
-    """
-    return attrs.field(
-        default=default,
-        converter=kind.convert,
-        validator=kind,
-        metadata=_about(group, kind, help),
-    )
-
-
 @attrs.frozen(kw_only=True, slots=False)
 class ApplicationOptions:
     """Which application, and how it is started and left."""
 
-    app: str | None = _setting(
+    app: str | None = setting(
         _APPLICATION, kinds.APP_SPEC, None, "The ASGI application, as module:attr"
     )
-    factory: bool = _setting(
+    factory: bool = setting(
         _APPLICATION, kinds.SWITCH, False, "Call the attribute without arguments to get the app"
     )
-    app_dir: str = _setting(
+    app_dir: str = setting(
         _APPLICATION, kinds.DIRECTORY, ".", "Directory put first on sys.path to import the app"
     )
-    root_path: str = _setting(
+    root_path: str = setting(
         _APPLICATION, kinds.ROOT_PATH, "", "URL path under which a proxy mounts the app"
     )
-    lifespan: Literal["auto", "on", "off"] = _setting(
+    lifespan: Literal["auto", "on", "off"] = setting(
         _APPLICATION,
         kinds.choice("auto", "on", "off"),
         "auto",
         "Lifespan events: auto goes on without them if the app has none",
     )
-    lifespan_startup_timeout: float = _setting(
+    lifespan_startup_timeout: float = setting(
         _APPLICATION, kinds.SECONDS, 60.0, "For the app's startup; 0 = no limit"
     )
-    lifespan_shutdown_timeout: float = _setting(
+    lifespan_shutdown_timeout: float = setting(
         _APPLICATION, kinds.SECONDS, 30.0, "For the app's shutdown; 0 = no limit"
     )
-    asgi_disconnect_grace_period: float = _setting(
+    asgi_disconnect_grace_period: float = setting(
         _APPLICATION,
         kinds.SECONDS,
         3.0,
@@ -97,25 +80,25 @@ class ListenerOptions:
 
     bind: tuple[str, ...] = attrs.field(
         default=("127.0.0.1:8000",),
-        converter=kinds.as_addresses,
+        converter=kinds.as_texts,
         validator=kinds.ADDRESSES,
-        metadata=_about(
+        metadata=about(
             _LISTENERS,
             kinds.ADDRESSES,
             "Listen here: host:port, [::1]:port, unix:path or fd://N; may be repeated",
         ),
     )
-    backlog: int = _setting(
+    backlog: int = setting(
         _LISTENERS, kinds.AT_LEAST_ONE, 2048, "Connections the kernel holds until accepted"
     )
-    max_connections: int = _setting(
+    max_connections: int = setting(
         _LISTENERS, kinds.COUNT, 0, "Stop accepting at so many open connections; 0 = no limit"
     )
     unix_socket_mode: int = attrs.field(
         default=0o666,
         converter=kinds.as_mode,
         validator=kinds.MODE,
-        metadata=_about(_LISTENERS, kinds.MODE, "Permission bits of a Unix socket, in octal"),
+        metadata=about(_LISTENERS, kinds.MODE, "Permission bits of a Unix socket, in octal"),
     )
 
 
@@ -123,50 +106,50 @@ class ListenerOptions:
 class ServerOptions:
     """The server as a whole."""
 
-    graceful_timeout: float = _setting(
+    graceful_timeout: float = setting(
         _SERVER, kinds.SECONDS, 30.0, "Open requests may finish after a stop; 0 = end them at once"
     )
-    server_header: bool = _setting(_SERVER, kinds.SWITCH, True, "Send a Server field")
-    date_header: bool = _setting(_SERVER, kinds.SWITCH, True, "Send a Date field")
+    server_header: bool = setting(_SERVER, kinds.SWITCH, True, "Send a Server field")
+    date_header: bool = setting(_SERVER, kinds.SWITCH, True, "Send a Date field")
 
 
 @attrs.frozen(kw_only=True, slots=False)
 class Http1Options:
     """HTTP/1.1 and 1.0: parser, deadlines, limits."""
 
-    http: Literal["auto", "httptools", "h11"] = _setting(
+    http: Literal["auto", "httptools", "h11"] = setting(
         _HTTP1, kinds.HTTP_PARSER, "auto", "The parser: auto is httptools where installed, else h11"
     )
-    keep_alive_timeout: float = _setting(
+    keep_alive_timeout: float = setting(
         _HTTP1, kinds.SECONDS, 5.0, "Close a connection idle between requests; 0 = never"
     )
-    header_timeout: float = _setting(
+    header_timeout: float = setting(
         _HTTP1, kinds.SECONDS, 10.0, "From the first byte of a request to its head; 0 = no limit"
     )
-    body_timeout: float = _setting(
+    body_timeout: float = setting(
         _HTTP1,
         kinds.SECONDS,
         60.0,
         "The app may wait for a request's body, plus 1 s for every 500 bytes that came; "
         "0 = no limit",
     )
-    write_timeout: float = _setting(
+    write_timeout: float = setting(
         _HTTP1, kinds.SECONDS, 30.0, "Writing to a client without any progress; 0 = no limit"
     )
-    request_timeout: float = _setting(
+    request_timeout: float = setting(
         _HTTP1, kinds.SECONDS, 0.0, "A whole request from its head to its response; 0 = no limit"
     )
-    max_requests_per_connection: int = _setting(
+    max_requests_per_connection: int = setting(
         _HTTP1, kinds.COUNT, 0, "Then close the connection; 0 = no limit"
     )
-    limit_request_line: int = _setting(_HTTP1, kinds.SIZE_LIMIT, 8190, "Longest request line")
-    limit_request_fields: int = _setting(
+    limit_request_line: int = setting(_HTTP1, kinds.SIZE_LIMIT, 8190, "Longest request line")
+    limit_request_fields: int = setting(
         _HTTP1, kinds.AT_LEAST_ONE, 100, "Most header fields of a request"
     )
-    limit_request_field_size: int = _setting(
+    limit_request_field_size: int = setting(
         _HTTP1, kinds.SIZE_LIMIT, 8190, "Longest header field, name and value"
     )
-    max_body_size: int = _setting(
+    max_body_size: int = setting(
         _HTTP1, kinds.BYTES, 0, "Longest request body, else 413; 0 = no limit"
     )
 
@@ -175,27 +158,29 @@ class Http1Options:
 class LogOptions:
     """What is written, and how."""
 
-    access_log: bool = _setting(_LOGS, kinds.SWITCH, True, "Write a line for every request")
-    access_log_format: str = _setting(
+    access_log: bool = setting(_LOGS, kinds.SWITCH, True, "Write a line for every request")
+    access_log_format: str = setting(
         _LOGS,
         kinds.ACCESS_LOG_FORMAT,
         '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
         "Format of that line, of gunicorn's atoms",
     )
-    log_level: Literal["critical", "error", "warning", "info", "debug"] = _setting(
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = setting(
         _LOGS,
         kinds.choice("critical", "error", "warning", "info", "debug"),
         "info",
         "Least severe messages to write",
     )
-    log_format: Literal["text", "json"] = _setting(
+    log_format: Literal["text", "json"] = setting(
         _LOGS, kinds.choice("text", "json"), "text", "Lines of text, or one JSON object a line"
     )
 
 
 # Several bases with fields can't have slots: their layouts would conflict.
 @attrs.frozen(kw_only=True, slots=False)
-class Config(ApplicationOptions, ListenerOptions, ServerOptions, Http1Options, LogOptions):
+class Config(
+    ApplicationOptions, ListenerOptions, ServerOptions, Http1Options, DirtyOptions, LogOptions
+):
     """All settings. Immutable, hashable, valid.
 
     >>> Config(bind=["127.0.0.1:0"], keep_alive_timeout=2).bind

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from trioserve.config.dirty_options import DirtyOptions
 from trioserve.config.options import (
     ApplicationOptions,
     Http1Options,
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "VARIABLE_PREFIX", "Setting", "all_settings"]
 
 #: The groups in the order people read them (attrs' own order follows the MRO, backwards).
-GROUPS = (ApplicationOptions, ListenerOptions, ServerOptions, Http1Options, LogOptions)
+GROUPS = (
+    ApplicationOptions,
+    ListenerOptions,
+    ServerOptions,
+    Http1Options,
+    DirtyOptions,
+    LogOptions,
+)
 
 VARIABLE_PREFIX = "TRIOSERVE_"
 
@@ -58,7 +66,7 @@ class Setting:
 
     def default_text(self) -> str:
         """The default as TOML text; "" where it is nothing or empty."""
-        return self.kind.to_toml(self.default) if self.default not in (None, "") else ""
+        return self.kind.to_toml(self.default) if self.default not in (None, "", ()) else ""
 
 
 @cache

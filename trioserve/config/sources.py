@@ -17,8 +17,8 @@ import attrs
 
 from trioserve.config.options import Config
 from trioserve.config.settings import VARIABLE_PREFIX, all_settings
-from trioserve.config.suggestions import did_you_mean
 from trioserve.errors import ConfigError
+from trioserve.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,8 +37,9 @@ __all__ = [
 #: Names the TOML file, as ``--config`` does.
 CONFIG_VARIABLE = "TRIOSERVE_CONFIG"
 
-#: Variables with our prefix that are no settings: trioserve itself hands them to its children.
-RESERVED_VARIABLES = frozenset({CONFIG_VARIABLE, "TRIOSERVE_DIRTY_SOCKET"})
+#: Variables with our prefix that are no settings. (TRIOSERVE_DIRTY_SOCKET is one: where the server
+#: listens. Its clients take the path from there, too, and so its children are given it.)
+RESERVED_VARIABLES = frozenset({CONFIG_VARIABLE})
 
 _OWN_FILE = "trioserve.toml"
 _PROJECT_FILE = "pyproject.toml"
@@ -146,4 +147,15 @@ def resolve(*layers: Layer) -> tuple[Config, dict[str, str]]:
             values[name] = all_settings()[name].check(one.value)
         except ConfigError as exc:
             raise ConfigError(f"{exc} (from {one.origin})") from exc
-    return Config(**values), {name: one.origin for name, one in given.items()}
+    return _build(values, given), {name: one.origin for name, one in given.items()}
+
+
+def _build(values: Mapping[str, Any], given: Layer) -> Config:
+    """The Config of values that are right each by itself, but maybe not together."""
+    try:
+        return Config(**values)
+    except ConfigError as exc:
+        one = given.get(str(exc).partition(" ")[0])  # the message begins with a setting
+        if one is None:
+            raise
+        raise ConfigError(f"{exc} (from {one.origin})") from exc

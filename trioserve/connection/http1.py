@@ -141,6 +141,7 @@ class Http1Connection:
         self._limit = math.inf
         self._extension = TrioExtension(scope, self._shared.background.nursery)
         http10: dict[str, Any] = {
+            **self._shared.extensions,
             "trioserve": self._extension,
             "http.response.pathsend": NO_OPTIONS,
         }

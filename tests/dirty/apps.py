@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: MIT
+"""The apps that the tests of real pools run: ``tests.dirty.apps:Work`` and others.
+
+An action that is to be observed, or to last as long as a test wants, visits a *gate*: a Unix socket
+of the test's (see real_pool.py). Being there is one line that it says; it goes on when it is
+answered; that it has ended, in whatever way, the gate sees as an end of file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import trio
+
+from trioserve.dirty import DirtyApp, cancelled, get_blocking_client, get_client, stash
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+#: What a worker weighs and has imported before its app; the modules of this file's own imports are
+#: among them.
+MODULES_AT_IMPORT = sorted(sys.modules)
+
+
+class Visitor:
+    """A blocking connection to a gate."""
+
+    def __init__(self, gate: str, *words: object) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(gate)
+        self.say(os.getpid(), *words)
+
+    def say(self, *words: object) -> None:
+        self._socket.sendall(json.dumps(words).encode() + b"\n")
+
+    def wait(self) -> str:
+        return self._socket.recv(1000).decode()
+
+    def leave(self) -> None:
+        self._socket.close()
+
+
+class Work(DirtyApp):
+    """Actions of all kinds."""
+
+    def init(self) -> None:
+        self.count = 0
+        self._secret = "secret"
+        self.on_instance = lambda: "no action"
+
+    # -- plain ones -------------------------------------------------------------------------
+
+    def echo(self, *args: Any, **kwargs: Any) -> Any:
+        return {"args": list(args), "kwargs": kwargs}
+
+    async def aecho(self, *args: Any, **kwargs: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return {"args": list(args), "kwargs": kwargs}
+
+    def add(self, one: int, two: int) -> int:
+        return one + two
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    async def apid(self) -> int:
+        return os.getpid()
+
+    def same(self, value: Any) -> Any:
+        return value
+
+    async def asame(self, value: Any) -> Any:
+        return value
+
+    def sleep(self, seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    async def asleep(self, seconds: float) -> float:
+        await trio.sleep(seconds)
+        return seconds
+
+    def items(self, count: int, size: int = 0) -> Iterator[Any]:
+        for number in range(count):
+            yield b"x" * size if size else number
+
+    async def aitems(self, count: int, size: int = 0) -> AsyncIterator[Any]:
+        for number in range(count):
+            yield b"x" * size if size else number
+
+    def increment(self) -> int:
+        self.count += 1
+        return self.count
+
+    # -- at a gate --------------------------------------------------------------------------
+
+    def visit(self, gate: str, *words: object) -> str:
+        visitor = Visitor(gate, *words)
+        try:
+            return visitor.wait()
+        finally:
+            visitor.leave()
+
+    async def avisit(self, gate: str, *words: object) -> str:
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            await sock.connect(gate)
+            await sock.send(json.dumps([os.getpid(), *words]).encode() + b"\n")
+            try:
+                return (await sock.recv(1000)).decode()
+            except trio.Cancelled:
+                with trio.move_on_after(1, shield=True):
+                    await sock.send(b'["cancelled"]\n')
+                raise
+
+    def watch(self, gate: str) -> str:
+        """Goes on until its caller has gone."""
+        visitor = Visitor(gate)
+        while not cancelled():
+            time.sleep(0.002)
+        visitor.say("cancelled")
+        visitor.leave()
+        return "late"
+
+    def numbers(self, gate: str) -> Iterator[int]:
+        """Numbers without end; says when it is closed."""
+        visitor = Visitor(gate)
+        number = 0
+        try:
+            while True:
+                yield number
+                number += 1
+        finally:
+            visitor.say("closed", number)
+            visitor.leave()
+
+    async def anumbers(self, gate: str) -> AsyncIterator[int]:
+        visitor = Visitor(gate)
+        number = 0
+        try:
+            while True:
+                yield number
+                number += 1
+        finally:
+            visitor.say("closed", number)
+            visitor.leave()
+
+    async def stubborn(self, gate: str) -> None:
+        """Ignores its cancellation."""
+        Visitor(gate)
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+
+    # -- what goes wrong --------------------------------------------------------------------
+
+    def fail(self, message: str = "no") -> None:
+        raise ValueError(message)
+
+    async def afail(self, message: str = "no") -> None:
+        raise OwnError(message)
+
+    def fail_in_the_middle(self, count: int) -> Iterator[int]:
+        yield from range(count)
+        raise KeyError("in the middle")
+
+    async def afail_in_the_middle(self, count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+        raise KeyError("in the middle")
+
+    def exit(self, code: int) -> None:
+        os._exit(code)
+
+    async def aexit(self, code: int) -> None:
+        os._exit(code)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    def leave_by(self, name: str) -> None:
+        raise {
+            "SystemExit": SystemExit(3),
+            "KeyboardInterrupt": KeyboardInterrupt(),
+            "BaseException": BaseException("base"),
+            "SilentError": SilentError(),
+            "StopIteration": StopIteration(1),
+        }[name]
+
+    async def aleave_by(self, name: str) -> None:
+        self.leave_by(name)
+
+    async def fail_when_cancelled(self, gate: str) -> None:
+        """Its cleanup fails: beside its Cancelled there is another exception."""
+        Visitor(gate)
+
+        async def clean_up_badly() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError("the cleanup failed")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(clean_up_badly)
+            nursery.start_soon(trio.sleep_forever)
+
+    def unsendable(self) -> object:
+        return object()
+
+    async def aunsendable(self) -> object:
+        return [object()]
+
+    def unsendable_item(self) -> Iterator[object]:
+        yield 1
+        yield object()
+
+    def deep(self, depth: int) -> Any:
+        value: list[Any] = []
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    def large(self, size: int) -> bytes:
+        return b"y" * size
+
+    def _private(self) -> str:
+        return "private"
+
+    @property
+    def constant(self) -> str:
+        return "constant"
+
+    # -- what is in the process -------------------------------------------------------------
+
+    def modules(self) -> list[str]:
+        return sorted(sys.modules)
+
+    def environment(self) -> dict[str, Any]:
+        return {"socket": os.environ.get("TRIOSERVE_DIRTY_SOCKET"), "path": sys.path}
+
+    def log(self, text: str) -> None:
+        logging.getLogger("trioserve.error").warning(text)
+
+    # -- calls and the stash from inside ----------------------------------------------------
+
+    async def call(self, app: str, action: str, *args: Any) -> Any:
+        return await get_client().execute(app, action, *args)
+
+    def call_blocking(self, app: str, action: str, *args: Any) -> Any:
+        return get_blocking_client().execute(app, action, *args)
+
+    async def stream(self, app: str, action: str, *args: Any) -> AsyncIterator[Any]:
+        async with get_client().stream(app, action, *args) as items:
+            async for item in items:
+                yield ["through", item]
+
+    def put(self, table: str, key: str, value: Any) -> None:
+        stash.put(table, key, value)
+
+    async def aput(self, table: str, key: str, value: Any) -> Any:
+        await get_client().stash.put(table, key, value)
+        return await get_client().stash.get(table, key)
+
+
+class OwnError(Exception):
+    """An exception of the app's own."""
+
+
+class SilentError(Exception):
+    """One that fails to say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("I won't say")
+
+
+class Other(Work):
+    """Beside Work, in the same lanes."""
+
+
+class Single(Work):
+    """In one worker only."""
+
+    workers: ClassVar[int | None] = 1
+
+
+class Threads(Work):
+    """With four threads of its own."""
+
+    threads: ClassVar[int | None] = 4
+
+
+class Short(Work):
+    """Its calls may take half a second."""
+
+    timeout: ClassVar[float | None] = 0.5
+
+
+class Patient(Work):
+    """Its calls may take any time."""
+
+    timeout: ClassVar[float | None] = 0
+
+
+class FewRequests(Work):
+    """Its worker is replaced after ten calls."""
+
+    max_requests: ClassVar[int | None] = 10
+
+
+class Greedy(Work):
+    """Its worker is replaced when it weighs more than 80 MiB."""
+
+    max_rss: ClassVar[int | None] = 80 << 20
+
+    def grow(self, size: int) -> int:
+        self.ballast = bytearray(os.urandom(1)) * size
+        return os.getpid()
+
+
+class Journal(DirtyApp):
+    """Each call writes its number to a file, so that a second run of it would be seen."""
+
+    def write(self, path: str, number: int, duration: float) -> int:
+        _append(path, number)
+        if duration:
+            time.sleep(duration)
+        return number
+
+    async def awrite(self, path: str, number: int, duration: float) -> int:
+        _append(path, number)
+        await trio.sleep(duration)
+        return number
+
+    def items(self, path: str, number: int, duration: float) -> Iterator[int]:
+        _append(path, number)
+        for _ in range(3):
+            time.sleep(duration)
+            yield number
+
+
+def _append(path: str, number: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, b"%d\n" % number)
+    os.close(fd)
+
+
+class Stashing(Work):
+    """Declares tables of the stash."""
+
+    stashes: ClassVar[tuple[str, ...]] = ("sessions", "cache")
+
+
+class Switchboard(DirtyApp):
+    """Dispatches by itself."""
+
+    def __call__(self, action: str, *args: Any, **kwargs: Any) -> Any:
+        if action == "numbers":
+            return iter_numbers(*args)
+        return [action, *args]
+
+
+def iter_numbers(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+class Slow(DirtyApp):
+    """Its ``init`` and ``close`` visit gates, whose path is in the environment."""
+
+    def init(self) -> None:
+        self._visit("init")
+
+    def close(self) -> None:
+        self._visit("close")
+
+    def _visit(self, stage: str) -> None:
+        gate = os.environ.get("TEST_GATE")
+        if gate:
+            visitor = Visitor(gate, stage)
+            visitor.wait()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class Versioned(DirtyApp):
+    """Gives what is in a file of the environment's, read when it starts."""
+
+    workers: ClassVar[int | None] = 1
+
+    def init(self) -> None:
+        with open(os.environ["TEST_VERSION"]) as file:
+            self.version = file.read()
+        if self.version == "broken":
+            raise RuntimeError("this version is broken")
+
+    async def get(self) -> str:
+        return self.version
+
+
+class NoStart(DirtyApp):
+    """Can't be initialised."""
+
+    def init(self) -> None:
+        raise RuntimeError("the model file is missing")
+
+
+class ExitsAtStart(DirtyApp):
+    """Leaves in ``init``."""
+
+    def init(self) -> None:
+        sys.exit("no licence")
+
+
+class DiesAtStart(DirtyApp):
+    """Dies in ``init``."""
+
+    def init(self) -> None:
+        os._exit(9)
+
+
+class FailsToClose(Work):
+    """Its ``close`` raises."""
+
+    def close(self) -> None:
+        raise RuntimeError("close failed")
+
+
+def write_to_log(worker: Any) -> None:
+    """A hook in the worker."""
+    worker.apps["tests.dirty.apps:Work"].count = 1000
+
+
+def raise_in_worker(worker: Any) -> None:
+    """A hook in the worker that fails."""
+    raise RuntimeError("hook failed")

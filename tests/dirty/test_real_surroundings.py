@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""What others do to worker processes: signals from outside, files in the working directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from .real_pool import open_pool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORK = "tests.dirty.apps:Work"
+
+pytestmark = pytest.mark.slow  # worker processes
+
+
+async def test_a_worker_that_is_told_to_terminate_is_replaced_without_a_lost_call() -> None:
+    async with open_pool() as pool:
+        (old,) = pool.ready_pids
+        stopped = False
+        served: set[int] = set()
+
+        async def call() -> None:
+            while not stopped:
+                served.add(await pool.client.execute(WORK, "pid"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(call)
+            os.kill(old, signal.SIGTERM)
+            await pool.until_replaced(old)
+            stopped = True
+        assert old in served
+        assert await pool.client.execute(WORK, "pid") != old
+
+
+async def test_a_module_in_the_working_directory_does_not_stand_for_pythons_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise RuntimeError('this is not the queue you look for')")
+    monkeypatch.chdir(tmp_path)
+    async with open_pool() as pool:
+        assert await pool.client.execute(WORK, "pid") in pool.ready_pids

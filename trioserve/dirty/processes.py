@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: MIT
+"""One life of one worker process, seen from the arbiter: started, made ready, drained, ended.
+
+Tasks, all in the nursery of ``run``: the channel; a deadline for the start; the heartbeat; one that
+waits for the word to drain. ``run`` ends when the channel has, which is when the process has ended,
+or was told to.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trioserve.dirty import frames
+from trioserve.dirty.channel import Channel
+from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError
+from trioserve.dirty.frames import FrameType
+from trioserve.dirty.slots import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trioserve.config import Config
+    from trioserve.dirty.frames import Payload
+    from trioserve.dirty.pool import Pool
+    from trioserve.supervision import ChildProcess, Life
+
+__all__ = ["WorkerHandle"]
+
+_log = logging.getLogger("trioserve.error")
+
+_HEARTBEAT: Final = 10.0
+#: Seconds from a channel's end to that of its process: closing the apps has its own timeout before.
+_EXIT_TIME: Final = 2.0
+
+Entries = dict[str, dict[str, Any]]
+
+
+class WorkerHandle:
+    """A worker process of this arbiter; what hooks are given as ``worker``.
+
+    Attributes:
+        pid: of the process.
+        number: counts the workers that were started, as gunicorn's ``age``.
+        apps: app path → what its class says; empty until it is ready.
+        is_ready: it can be given calls.
+        started_at, heard_at: Trio's clock.
+        failure: why it could not start, as it said itself.
+    """
+
+    def __init__(
+        self,
+        child: ChildProcess,
+        life: Life,
+        number: int,
+        config: Config,
+        pool: Pool,
+        assign: Callable[[Entries], list[str]],
+    ) -> None:
+        self.pid = child.pid
+        self.number = number
+        self.apps: Entries = {}
+        self.is_ready = False
+        self.started_at = self.heard_at = trio.current_time()
+        self.failure: DirtyError | None = None
+        self.pool_worker: Worker | None = None
+        self.life = life
+        self._child = child
+        self._config = config
+        self._pool = pool
+        self._assign = assign
+        self._gone = trio.Event()
+        self._started = trio.Event()
+        self._idle = trio.Event()
+        self._ended_by: str | None = None
+        self._channel = Channel(
+            child.socket,
+            self._on_frame,
+            max_frame_size=config.dirty_max_frame_size,
+            write_timeout=math.inf,  # a worker that doesn't read is ended for its calls' timeouts
+        )
+
+    async def run(self) -> str:
+        """Lives one life; returns how it ended."""
+        how = "it was stopped"
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run_channel)
+                nursery.start_soon(self._limit_start)
+                nursery.start_soon(self._drain)
+                nursery.start_soon(self._beat)
+                await self._gone.wait()
+                nursery.cancel_scope.cancel()
+            with trio.move_on_after(_EXIT_TIME):
+                await self._child.wait()
+            how = self._describe_end()
+        finally:
+            self.is_ready = False
+            if self.pool_worker is not None:
+                self._pool.worker_lost(self.pool_worker, how)
+        return how
+
+    def _describe_end(self) -> str:
+        how = self._child.describe_exit()
+        if self._ended_by is not None:
+            return f"{how}: {self._ended_by}"
+        if self.failure is not None:
+            return f"{how}: {self.failure}"
+        return how
+
+    # -- what the pool asks -----------------------------------------------------------------
+
+    def send(self, parts: list[bytes | memoryview]) -> None:
+        """See WorkerFace."""
+        self._channel.send(parts)
+
+    def kill(self, reason: str) -> None:
+        """See WorkerFace."""
+        _log.error("dirty worker %d is killed: %s", self.pid, reason)
+        self._ended_by = reason
+        self.life.expect_end()
+        self._child.kill()
+
+    # -- tasks ------------------------------------------------------------------------------
+
+    async def _run_channel(self) -> None:
+        try:
+            await self._channel.run()
+        except (DirtyProtocolError, DirtyConnectionError) as exc:
+            self._ended_by = f"its messages can't be understood: {exc}"
+            self._child.kill()
+        finally:
+            self._gone.set()
+
+    async def _limit_start(self) -> None:
+        timeout = self._config.dirty_startup_timeout or math.inf
+        with trio.move_on_after(timeout) as patience:
+            await self._started.wait()
+        if patience.cancelled_caught:
+            self._ended_by = f"it was not ready within {timeout:g} s (dirty_startup_timeout)"
+            self._child.kill()
+
+    async def _drain(self) -> None:
+        await self.life.draining.wait()
+        worker = self.pool_worker
+        if worker is not None:
+            worker.on_idle = self._idle.set
+            if not self._pool.drain(worker):
+                with trio.move_on_after(self._config.dirty_graceful_timeout):
+                    await self._idle.wait()
+        # Its end of file: it closes its apps and exits. The supervisor's deadline is above this.
+        self._channel.send(frames.drain())
+        self._channel.shut_down_writing()
+
+    async def _beat(self) -> None:
+        while True:
+            await trio.sleep(_HEARTBEAT)
+            self._channel.send(frames.ping(0))
+
+    # -- what the worker says ---------------------------------------------------------------
+
+    def _on_frame(self, frame_type: int, call_id: int, payload: Payload) -> None:
+        if frame_type in _REPLIES:
+            if self.pool_worker is not None:
+                self._pool.on_frame(self.pool_worker, frame_type, call_id, payload)
+        elif frame_type == FrameType.PONG:
+            self.heard_at = trio.current_time()
+        elif frame_type == FrameType.HELLO:
+            self._on_hello(frames.decode_hello(payload))
+        else:
+            raise DirtyProtocolError(f"a worker can't send a frame of type {frame_type:#04x}")
+
+    def _on_hello(self, hello: Mapping[str, Any]) -> None:
+        self.heard_at = trio.current_time()
+        stage = hello.get("stage")
+        if stage == "imported":
+            self._channel.send(
+                frames.hello({"role": "arbiter", "load": self._assign(hello["apps"])})
+            )
+        elif stage == "ready":
+            self._make_ready(hello["apps"])
+        elif stage == "leaving":
+            self.life.request_replacement()
+        elif stage == "failed":
+            self._started.set()
+            self.failure = DirtyError.from_dict(hello.get("error"))
+            _log.error(
+                "dirty worker %d can't start: %s\n%s",
+                self.pid,
+                self.failure,
+                self.failure.details.get("traceback", ""),
+            )
+
+    def _make_ready(self, entries: Entries) -> None:
+        self._started.set()
+        self.apps = entries
+        self.is_ready = True
+        config = self._config
+        worker = self.pool_worker = Worker(self.pid, self, config.dirty_concurrency)
+        if any(entry.get("max_requests") for entry in entries.values()):
+            worker.on_count = self._count
+        self.life.ready()
+        self._pool.worker_ready(worker, entries, config.dirty_threads)
+
+    def _count(self, app_path: str, count: int) -> None:
+        limit = self.apps[app_path].get("max_requests")
+        if limit is not None and count >= limit:
+            self.life.request_replacement()
+
+    def check_memory(self) -> None:
+        """Asks to be replaced if an app's ``max_rss`` is exceeded."""
+        limits = [entry["max_rss"] for entry in self.apps.values() if entry.get("max_rss")]
+        if limits and self.is_ready:
+            rss = self.rss
+            if rss is not None and rss > min(limits):
+                _log.info("dirty worker %d is replaced: it has %d bytes in memory", self.pid, rss)
+                self.life.request_replacement()
+
+    @property
+    def rss(self) -> int | None:
+        """Bytes resident in memory, where the system tells."""
+        try:
+            with open(f"/proc/{self.pid}/statm", "rb") as file:
+                return int(file.read().split()[1]) * _PAGE_SIZE
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def describe(self) -> dict[str, Any]:
+        """For STATUS."""
+        now = trio.current_time()
+        worker = self.pool_worker
+        return {
+            "pid": self.pid,
+            "age": self.number,
+            "apps": sorted(self.apps),
+            "booted": self.is_ready,
+            "last_heartbeat": round(now - self.heard_at, 2),
+            "uptime": round(now - self.started_at, 2),
+            "draining": self.life.draining.is_set(),
+            "running": 0 if worker is None else len(worker.calls),
+            "calls": {} if worker is None else dict(worker.counts),
+            "errors": 0 if worker is None else worker.errors,
+            "rss": self.rss,
+        }
+
+
+_REPLIES: Final = frozenset({FrameType.RESPONSE, FrameType.ERROR, FrameType.CHUNK, FrameType.END})
+
+
+def _page_size() -> int:
+    import resource
+
+    return resource.getpagesize()
+
+
+_PAGE_SIZE: Final = _page_size()
