@@ -47,8 +47,8 @@ class Visitor:
         self._socket.close()
 
 
-class Work(DirtyApp):
-    """Actions of all kinds."""
+class SyncWork(DirtyApp):
+    """Actions in threads."""
 
     def init(self) -> None:
         self.count = 0
@@ -60,38 +60,20 @@ class Work(DirtyApp):
     def echo(self, *args: Any, **kwargs: Any) -> Any:
         return {"args": list(args), "kwargs": kwargs}
 
-    async def aecho(self, *args: Any, **kwargs: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        return {"args": list(args), "kwargs": kwargs}
-
     def add(self, one: int, two: int) -> int:
         return one + two
 
     def pid(self) -> int:
         return os.getpid()
 
-    async def apid(self) -> int:
-        return os.getpid()
-
     def same(self, value: Any) -> Any:
-        return value
-
-    async def asame(self, value: Any) -> Any:
         return value
 
     def sleep(self, seconds: float) -> float:
         time.sleep(seconds)
         return seconds
 
-    async def asleep(self, seconds: float) -> float:
-        await trio.sleep(seconds)
-        return seconds
-
     def items(self, count: int, size: int = 0) -> Iterator[Any]:
-        for number in range(count):
-            yield b"x" * size if size else number
-
-    async def aitems(self, count: int, size: int = 0) -> AsyncIterator[Any]:
         for number in range(count):
             yield b"x" * size if size else number
 
@@ -107,17 +89,6 @@ class Work(DirtyApp):
             return visitor.wait()
         finally:
             visitor.leave()
-
-    async def avisit(self, gate: str, *words: object) -> str:
-        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            await sock.connect(gate)
-            await sock.send(json.dumps([os.getpid(), *words]).encode() + b"\n")
-            try:
-                return (await sock.recv(1000)).decode()
-            except trio.Cancelled:
-                with trio.move_on_after(1, shield=True):
-                    await sock.send(b'["cancelled"]\n')
-                raise
 
     def watch(self, gate: str) -> str:
         """Goes on until its caller has gone."""
@@ -140,49 +111,29 @@ class Work(DirtyApp):
             visitor.say("closed", number)
             visitor.leave()
 
-    async def anumbers(self, gate: str) -> AsyncIterator[int]:
-        visitor = Visitor(gate)
-        number = 0
-        try:
-            while True:
-                yield number
-                number += 1
-        finally:
-            visitor.say("closed", number)
-            visitor.leave()
-
-    async def stubborn(self, gate: str) -> None:
-        """Ignores its cancellation."""
-        Visitor(gate)
-        with trio.CancelScope(shield=True):
-            await trio.sleep_forever()
-
     # -- what goes wrong --------------------------------------------------------------------
 
     def fail(self, message: str = "no") -> None:
         raise ValueError(message)
 
-    async def afail(self, message: str = "no") -> None:
-        raise OwnError(message)
-
     def fail_in_the_middle(self, count: int) -> Iterator[int]:
         yield from range(count)
-        raise KeyError("in the middle")
-
-    async def afail_in_the_middle(self, count: int) -> AsyncIterator[int]:
-        for number in range(count):
-            yield number
         raise KeyError("in the middle")
 
     def exit(self, code: int) -> None:
         os._exit(code)
 
-    async def aexit(self, code: int) -> None:
-        os._exit(code)
-
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(os.getpid(), number)
         time.sleep(60)
+
+    def fork(self, gate: str) -> int:
+        """Leaves a process behind that has all descriptors of this one."""
+        pid = os.fork()
+        if pid == 0:
+            Visitor(gate).wait()
+            os._exit(0)
+        return pid
 
     def leave_by(self, name: str) -> None:
         raise {
@@ -193,28 +144,8 @@ class Work(DirtyApp):
             "StopIteration": StopIteration(1),
         }[name]
 
-    async def aleave_by(self, name: str) -> None:
-        self.leave_by(name)
-
-    async def fail_when_cancelled(self, gate: str) -> None:
-        """Its cleanup fails: beside its Cancelled there is another exception."""
-        Visitor(gate)
-
-        async def clean_up_badly() -> None:
-            try:
-                await trio.sleep_forever()
-            finally:
-                raise ValueError("the cleanup failed")
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(clean_up_badly)
-            nursery.start_soon(trio.sleep_forever)
-
     def unsendable(self) -> object:
         return object()
-
-    async def aunsendable(self) -> object:
-        return [object()]
 
     def unsendable_item(self) -> Iterator[object]:
         yield 1
@@ -249,19 +180,110 @@ class Work(DirtyApp):
 
     # -- calls and the stash from inside ----------------------------------------------------
 
-    async def call(self, app: str, action: str, *args: Any) -> Any:
-        return await get_client().execute(app, action, *args)
-
     def call_blocking(self, app: str, action: str, *args: Any) -> Any:
         return get_blocking_client().execute(app, action, *args)
+
+    def put(self, table: str, key: str, value: Any) -> None:
+        stash.put(table, key, value)
+
+
+class Work(SyncWork):
+    """Actions of all kinds."""
+
+    # -- plain ones -------------------------------------------------------------------------
+
+    async def aecho(self, *args: Any, **kwargs: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return {"args": list(args), "kwargs": kwargs}
+
+    async def apid(self) -> int:
+        return os.getpid()
+
+    async def asame(self, value: Any) -> Any:
+        return value
+
+    async def asleep(self, seconds: float) -> float:
+        await trio.sleep(seconds)
+        return seconds
+
+    async def aitems(self, count: int, size: int = 0) -> AsyncIterator[Any]:
+        for number in range(count):
+            yield b"x" * size if size else number
+
+    # -- at a gate --------------------------------------------------------------------------
+
+    async def avisit(self, gate: str, *words: object) -> str:
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            await sock.connect(gate)
+            await sock.send(json.dumps([os.getpid(), *words]).encode() + b"\n")
+            try:
+                return (await sock.recv(1000)).decode()
+            except trio.Cancelled:
+                with trio.move_on_after(1, shield=True):
+                    await sock.send(b'["cancelled"]\n')
+                raise
+
+    async def anumbers(self, gate: str) -> AsyncIterator[int]:
+        visitor = Visitor(gate)
+        number = 0
+        try:
+            while True:
+                yield number
+                number += 1
+        finally:
+            visitor.say("closed", number)
+            visitor.leave()
+
+    async def stubborn(self, gate: str) -> None:
+        """Ignores its cancellation."""
+        visitor = Visitor(gate)
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+        visitor.leave()
+
+    # -- what goes wrong --------------------------------------------------------------------
+
+    async def afail(self, message: str = "no") -> None:
+        raise OwnError(message)
+
+    async def afail_in_the_middle(self, count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+        raise KeyError("in the middle")
+
+    async def aexit(self, code: int) -> None:
+        os._exit(code)
+
+    async def aleave_by(self, name: str) -> None:
+        self.leave_by(name)
+
+    async def fail_when_cancelled(self, gate: str) -> None:
+        """Its cleanup fails: beside its Cancelled there is another exception."""
+        visitor = Visitor(gate)
+
+        async def clean_up_badly() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                visitor.leave()
+                raise ValueError("the cleanup failed")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(clean_up_badly)
+            nursery.start_soon(trio.sleep_forever)
+
+    async def aunsendable(self) -> object:
+        return [object()]
+
+    # -- calls and the stash from inside ----------------------------------------------------
+
+    async def call(self, app: str, action: str, *args: Any) -> Any:
+        return await get_client().execute(app, action, *args)
 
     async def stream(self, app: str, action: str, *args: Any) -> AsyncIterator[Any]:
         async with get_client().stream(app, action, *args) as items:
             async for item in items:
                 yield ["through", item]
-
-    def put(self, table: str, key: str, value: Any) -> None:
-        stash.put(table, key, value)
 
     async def aput(self, table: str, key: str, value: Any) -> Any:
         await get_client().stash.put(table, key, value)
@@ -323,7 +345,7 @@ class Greedy(Work):
         return os.getpid()
 
 
-class Journal(DirtyApp):
+class SyncJournal(DirtyApp):
     """Each call writes its number to a file, so that a second run of it would be seen."""
 
     def write(self, path: str, number: int, duration: float) -> int:
@@ -332,16 +354,20 @@ class Journal(DirtyApp):
             time.sleep(duration)
         return number
 
-    async def awrite(self, path: str, number: int, duration: float) -> int:
-        _append(path, number)
-        await trio.sleep(duration)
-        return number
-
     def items(self, path: str, number: int, duration: float) -> Iterator[int]:
         _append(path, number)
         for _ in range(3):
             time.sleep(duration)
             yield number
+
+
+class Journal(SyncJournal):
+    """The same with async actions."""
+
+    async def awrite(self, path: str, number: int, duration: float) -> int:
+        _append(path, number)
+        await trio.sleep(duration)
+        return number
 
 
 def _append(path: str, number: int) -> None:

@@ -161,6 +161,27 @@ async def test_a_stream_whose_worker_dies_gives_what_had_come_and_then_the_error
                 assert numbers == list(range(len(numbers)))
 
 
+@pytest.mark.usefixtures("tireless")
+@pytest.mark.parametrize("app", ["Work", "SyncWork"])
+async def test_the_death_of_a_worker_is_seen_though_a_process_that_it_forked_lives_on(
+    app: str, gate: Gate
+) -> None:
+    path = f"{APPS}:{app}"
+    async with open_pool(app, workers=1, threads=2) as pool, trio.open_nursery() as nursery:
+        await pool.client.execute(path, "fork", gate.path)
+        fork = await gate.visit()
+        done = begin(nursery, pool.client.execute, path, "same", "before")
+        running = begin(nursery, pool.client.execute, path, "visit", gate.path)
+        met = await gate.visit()
+        assert met.pid != fork.pid
+        met.kill()
+        assert isinstance(await running.wait(), DirtyWorkerError)
+        assert await done.wait() == "before"
+        assert await pool.client.execute(path, "pid") not in (met.pid, fork.pid)
+        await fork.release()
+        await fork.gone()
+
+
 async def read_all(items: DirtyStream, into: list[Any]) -> None:
     async for item in items:
         into.append(item)  # noqa: PERF401  those before an error count
@@ -392,9 +413,11 @@ CALLS, CALLERS, KILLS = 1000, 24, 8
 
 
 @pytest.mark.usefixtures("tireless")
-@pytest.mark.parametrize("client_is", ["beside the pool", "behind the socket"])
+@pytest.mark.parametrize(
+    ("client_is", "app"), [("beside the pool", "SyncJournal"), ("behind the socket", "Journal")]
+)
 async def test_1000_calls_with_random_kills_each_end_in_their_result_or_the_right_error(
-    client_is: str, tmp_path: Path
+    client_is: str, app: str, tmp_path: Path
 ) -> None:
     """… and none runs twice."""
     chance = random.Random(17)
@@ -404,21 +427,23 @@ async def test_1000_calls_with_random_kills_each_end_in_their_result_or_the_righ
     kills = 0
 
     async with contextlib.AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool("Journal", workers=2, threads=2))
+        pool = await stack.enter_async_context(open_pool(app, workers=2, threads=2))
         client = pool.client
         if client_is == "behind the socket":
             client = await stack.enter_async_context(open_dirty_client(pool.path))
-        app = f"{APPS}:Journal"
+        path = f"{APPS}:{app}"
 
         async def call(number: int) -> None:
             action = ("write", "awrite", "items")[number % 3]
+            if app == "SyncJournal":
+                action = action.removeprefix("a")
             duration = chance.choice([0, 0, 0, 0.001, 0.01])
             try:
                 if action == "items":
-                    async with client.stream(app, action, journal, number, duration) as items:
+                    async with client.stream(path, action, journal, number, duration) as items:
                         result = [item async for item in items]
                 else:
-                    result = [await client.execute(app, action, journal, number, duration)] * 3
+                    result = [await client.execute(path, action, journal, number, duration)] * 3
             except DirtyWorkerError as exc:
                 outcomes[str(exc).partition("(")[2].partition(" while")[0]] += 1
             else:

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # each pool starts real processes; many calls, long streams
 
-WORK: Final = f"{APPS}:Work"
 MIB: Final = 1 << 20
-CALLS: Final = int(os.environ.get("TRIOSERVE_TEST_CALLS", 12_000))
+CALLS: Final = int(os.environ.get("TRIOSERVE_TEST_CALLS", 6_000))
 STREAM_SIZE: Final = int(os.environ.get("TRIOSERVE_TEST_STREAM_MIB", 256)) * MIB
 
 #: An app that imports nothing.
@@ -130,25 +129,28 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="
 
 
 @needs_proc
-async def test_memory_is_flat_over_many_calls() -> None:
+@pytest.mark.parametrize(("app", "actions"), [("Work", ("same", "asame")), ("SyncWork", ("same",))])
+async def test_memory_is_flat_over_many_calls(app: str, actions: tuple[str, ...]) -> None:
+    path = f"{APPS}:{app}"
+
     async def call(client: DirtyClient, count: int, action: str) -> None:
         for number in range(count):
-            assert await client.execute(WORK, action, [number, "x" * 100]) == [number, "x" * 100]
+            assert await client.execute(path, action, [number, "x" * 100]) == [number, "x" * 100]
 
     async def call_many(clients: list[DirtyClient], count: int) -> None:
         tasks = 32
         async with trio.open_nursery() as nursery:
             for number in range(tasks):
-                action = "same" if number % 4 < 2 else "asame"
+                action = actions[number // 2 % len(actions)]
                 nursery.start_soon(call, clients[number % 2], count // tasks, action)
 
     async with (
-        open_pool(workers=1) as pool,
+        open_pool(app, workers=1) as pool,
         open_dirty_client(pool.path) as remote,
         weighing(pool) as scale,
     ):
         clients = [pool.client, remote]
-        await call_many(clients, 3000)
+        await call_many(clients, 2000)
         before = scale.reset()
         with trio.fail_after(PATIENCE + CALLS / 500):
             await call_many(clients, CALLS)
@@ -159,14 +161,16 @@ async def test_memory_is_flat_over_many_calls() -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize(("client_is", "action"), [("beside", "items"), ("behind", "aitems")])
+@pytest.mark.parametrize(
+    ("client_is", "app", "action"), [("beside", "SyncWork", "items"), ("behind", "Work", "aitems")]
+)
 async def test_memory_is_flat_over_a_long_stream_with_a_slow_reader(
-    client_is: str, action: str
+    client_is: str, app: str, action: str
 ) -> None:
     chunk = 64 * 1024
 
     async def read(client: DirtyClient, count: int) -> None:
-        async with client.stream(WORK, action, count, chunk, timeout=0) as items:
+        async with client.stream(f"{APPS}:{app}", action, count, chunk, timeout=0) as items:
             number = 0
             async for item in items:
                 assert len(item) == chunk
@@ -176,7 +180,7 @@ async def test_memory_is_flat_over_a_long_stream_with_a_slow_reader(
         assert number == count
 
     async with contextlib.AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(workers=1))
+        pool = await stack.enter_async_context(open_pool(app, workers=1))
         client = pool.client
         if client_is == "behind":
             client = await stack.enter_async_context(open_dirty_client(pool.path))

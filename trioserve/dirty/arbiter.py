@@ -61,6 +61,8 @@ _BOOT: Final = (
 _LOG_FORMAT: Final = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
 #: Seconds that a worker without a parent has to close its apps.
 _ORPHAN_GRACE: Final = 5.0
+#: What MANAGE may bring it to: a slip of the finger must not take the machine.
+_MAX_WORKERS: Final = 512
 _MEMORY_INTERVAL: Final = 1.0
 #: Seconds without accepting after it failed: out of descriptors, as a rule.
 _ACCEPT_PAUSE: Final = 0.1
@@ -209,6 +211,11 @@ class DirtyArbiter:
         if count < 1:
             raise DirtyError(f"the count of workers must be 1 or more, got {count}")
         if operation == 1:
+            if self._target + count > _MAX_WORKERS:
+                raise DirtyError(
+                    f"{count} more workers would be {self._target + count}; "
+                    f"the most is {_MAX_WORKERS}"
+                )
             self._add_slots(count)
             return self._managed("add", count, "spawned", count, None)
         if operation == 2:

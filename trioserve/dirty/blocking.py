@@ -74,7 +74,7 @@ class BlockingDirtyClient:
         self._stash: StashClient | None = None
 
     def execute(
-        self, app_path: str, action: str, *args: Any, timeout: float | None = None, **kwargs: Any
+        self, app_path: str, action: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> Any:
         """The result of one action: see DirtyClient.execute for arguments and errors."""
         with self._call(app_path, action, args, kwargs, self._seconds(timeout)) as replies:
@@ -89,7 +89,7 @@ class BlockingDirtyClient:
         )
 
     def stream(
-        self, app_path: str, action: str, *args: Any, timeout: float | None = None, **kwargs: Any
+        self, app_path: str, action: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> BlockingStream:
         """The items of a generator, as they come::
 

@@ -334,8 +334,15 @@ class Channel:
             self._progress.notify_all()
             self.unsent_size = 0
             trio.lowlevel.notify_closing(self._sock)
+            with contextlib.suppress(OSError):  # wakes a thread that reads, too
+                self._sock.shutdown(socket.SHUT_RDWR)
             self._sock.close()
         self._drained.unpark_all()
+
+    def shut_down_reading(self) -> None:
+        """Makes what has come so far the last, as if the peer had closed."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
 
     def shut_down_writing(self) -> None:
         """Tells the peer that nothing more comes; what it sends is still received."""

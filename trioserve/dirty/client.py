@@ -53,7 +53,7 @@ class DirtyClient:
         self._stash: AsyncStash | None = None
 
     async def execute(
-        self, app_path: str, action: str, *args: Any, timeout: float | None = None, **kwargs: Any
+        self, app_path: str, action: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> Any:
         """The result of one action.
 
@@ -102,7 +102,7 @@ class DirtyClient:
         )
 
     def stream(
-        self, app_path: str, action: str, *args: Any, timeout: float | None = None, **kwargs: Any
+        self, app_path: str, action: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> AbstractAsyncContextManager[DirtyStream]:
         """The items of a generator, as they come::
 

@@ -2,8 +2,8 @@
 """One life of one worker process, seen from the arbiter: started, made ready, drained, ended.
 
 Tasks, all in the nursery of ``run``: the channel; a deadline for the start; the heartbeat; one that
-waits for the word to drain. ``run`` ends when the channel has, which is when the process has ended,
-or was told to.
+waits for the word to drain; one that waits for the process's end. ``run`` ends when the channel
+has, which is when the process has ended, or was told to.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _log = logging.getLogger("trioserve.error")
 _HEARTBEAT: Final = 10.0
 #: Seconds from a channel's end to that of its process: closing the apps has its own timeout before.
 _EXIT_TIME: Final = 2.0
+#: Seconds from the process's end to that of its channel, which as a rule has come already.
+_END_OF_FILE_TIME: Final = 0.1
 
 Entries = dict[str, dict[str, Any]]
 
@@ -89,6 +91,7 @@ class WorkerHandle:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run_channel)
+                nursery.start_soon(self._watch_exit)
                 nursery.start_soon(self._limit_start)
                 nursery.start_soon(self._drain)
                 nursery.start_soon(self._beat)
@@ -134,6 +137,13 @@ class WorkerHandle:
             self._child.kill()
         finally:
             self._gone.set()
+
+    async def _watch_exit(self) -> None:
+        await self._child.wait()
+        with trio.move_on_after(_END_OF_FILE_TIME):
+            await self._gone.wait()
+        # Only a process that it has forked still holds the socket.
+        self._channel.shut_down_reading()
 
     async def _limit_start(self) -> None:
         timeout = self._config.dirty_startup_timeout or math.inf

@@ -177,7 +177,10 @@ class WorkerProcess:
             self._ended.set()
 
     def _say(self, stage: str, **more: Any) -> None:
-        self._send(frames.hello({"role": "worker", "pid": self.pid, "stage": stage, **more}))
+        """From Trio's loop, which must not wait for the socket: it is who writes to a full one."""
+        self._channel.send(
+            frames.hello({"role": "worker", "pid": self.pid, "stage": stage, **more})
+        )
 
     # -- apps -------------------------------------------------------------------------------
 
