@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "trioserve.dirty.command")
 
+#: As a terminal starts it: who runs the tests in the background may have had SIGINT ignored.
+FROM_A_TERMINAL = (
+    sys.executable,
+    "-c",
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from trioserve.dirty.command import main; sys.exit(main())",
+)
+
 #: The arbiter's process and its workers take a second to start, once for all tests.
 slow = pytest.mark.slow
 
@@ -469,7 +477,7 @@ def test_an_interrupt_of_the_terminal_cancels_the_call(tmp_path: Path) -> None:
 
     with (
         listening(path, serve) as arbiter,
-        running(*COMMAND, "--socket", path, "call", "a:App", "act") as process,
+        running(*FROM_A_TERMINAL, "--socket", path, "call", "a:App", "act") as process,
     ):
         assert came.wait(PATIENCE)
         assert process.stop(signal.SIGINT) == 130

@@ -244,7 +244,7 @@ class PoolUnderRandomEvents(RuleBasedStateMachine):
 
 TestPoolUnderRandomEvents = PoolUnderRandomEvents.TestCase
 TestPoolUnderRandomEvents.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

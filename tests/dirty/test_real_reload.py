@@ -163,7 +163,7 @@ async def test_new_code_that_cannot_start_leaves_the_old_in_service_until_it_can
         pool.arbiter.reload()
         supervisor = pool.arbiter._slots[0].supervisor
         async with calling(pool, VERSIONED, "get", tasks=1) as callers:
-            await until(lambda: supervisor.restarts >= 2)
+            await until(lambda: supervisor.restarts >= 1)
             assert set(callers.results) == {"1"}
             assert exists(old)
             assert "this version is broken" in str(supervisor.last_end)
@@ -232,9 +232,9 @@ async def test_a_worker_is_replaced_after_max_requests_and_no_call_is_lost(
     path = f"{APPS}:FewRequests"
     async with open_pool("FewRequests", workers=1) as pool:
         async with calling(pool, path, "pid", "apid", tasks=3) as callers:
-            await until(lambda: len(set(callers.results)) >= 4)
+            await until(lambda: len(set(callers.results)) >= 3)
         counts = {pid: callers.results.count(pid) for pid in set(callers.results)}
-        assert sum(count >= 10 for count in counts.values()) >= 3
+        assert sum(count >= 10 for count in counts.values()) >= 2
         assert all(left[path] == 1 for left in workers_left)  # never none
         assert pool.arbiter.pool.describe_apps()[path]["errors"] == 0
         assert pool.arbiter._slots[0].supervisor.restarts == 0

@@ -352,7 +352,7 @@ def main(argv: list[str]) -> int:
     chosen = {path: classes[path] for path in load}
     worker = WorkerProcess(sock, settings, chosen, entries)
     code = trio.run(worker.run)
-    if not worker.is_dismissed:
+    if code != FAILED and not worker.is_dismissed:
         _remove_socket(settings["socket_path"])
     return code
 
