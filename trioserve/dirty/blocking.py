@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["BlockingDirtyClient", "BlockingStream", "default_client"]
 
 _REQUEST_TIMEOUT: Final = 30.0
-#: Connections kept open while nobody uses them.
-_MAX_IDLE: Final = 8
+#: Connections kept open while nobody uses them: as many threads may call in turn, each of them
+#: without connecting anew.
+_MAX_IDLE: Final = 64
 
 
 class BlockingDirtyClient:
@@ -77,11 +78,11 @@ class BlockingDirtyClient:
         self, app_path: str, action: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> Any:
         """The result of one action: see DirtyClient.execute for arguments and errors."""
-        with self._call(app_path, action, args, kwargs, self._seconds(timeout)) as replies:
-            for frame_type, payload in replies:
-                if frame_type == FrameType.RESPONSE:
-                    return frames.decode_result(payload)
-                break  # a CHUNK: leaving the block ends the generator
+        seconds = self._seconds(timeout)
+        request_id, parts = self._encode(app_path, action, args, kwargs, seconds)
+        frame_type, payload = self._ask(request_id, parts, seconds)
+        if frame_type == FrameType.RESPONSE:
+            return frames.decode_result(payload)
         raise DirtyAppError(
             f"{action!r} of {app_path!r} is a generator: call it by stream(), not by execute()",
             app_path=app_path,
@@ -99,7 +100,9 @@ class BlockingDirtyClient:
 
         Leaving the block ends the generator. See DirtyClient.stream.
         """
-        return BlockingStream(self._call(app_path, action, args, kwargs, self._seconds(timeout)))
+        seconds = self._seconds(timeout)
+        request_id, parts = self._encode(app_path, action, args, kwargs, seconds)
+        return BlockingStream(self._exchange(request_id, parts, seconds))
 
     def status(self) -> dict[str, Any]:
         """See DirtyClient.status."""
@@ -144,9 +147,9 @@ class BlockingDirtyClient:
             raise ValueError(f"timeout must be 0 (none) or more seconds, got {timeout!r}")
         return timeout or math.inf
 
-    def _call(
+    def _encode(
         self, app_path: str, action: str, args: Any, kwargs: Any, timeout: float
-    ) -> contextlib.AbstractContextManager[Iterator[tuple[int, Payload]]]:
+    ) -> tuple[int, Parts]:
         state = current_call.get()
         payload = frames.request_payload(
             app_path,
@@ -157,17 +160,20 @@ class BlockingDirtyClient:
             None if state is None else {"call": state.request_id},
         )
         request_id = next(self._ids)
-        parts = frames.with_header(FrameType.REQUEST, request_id, payload, self._max_frame_size)
-        return self._exchange(request_id, parts, timeout)
+        return request_id, frames.with_header(
+            FrameType.REQUEST, request_id, payload, self._max_frame_size
+        )
 
     def request(self, encode: Callable[..., Parts], *args: Any, **kwargs: Any) -> Any:
         """The result of a request that one frame answers; ``encode`` makes it from an id."""
         request_id = next(self._ids)
         parts = encode(request_id, *args, **kwargs)
-        with self._exchange(request_id, parts, _REQUEST_TIMEOUT) as replies:
-            for _, payload in replies:
-                return frames.decode_result(payload)
-        raise DirtyConnectionError("an END came where a result was expected", socket_path=self.path)
+        frame_type, payload = self._ask(request_id, parts, _REQUEST_TIMEOUT)
+        if frame_type == FrameType.RESPONSE:
+            return frames.decode_result(payload)
+        raise DirtyConnectionError(
+            "part of a stream came where a result was expected", socket_path=self.path
+        )
 
     @contextlib.contextmanager
     def request_stream(
@@ -183,17 +189,31 @@ class BlockingDirtyClient:
     def _exchange(
         self, request_id: int, parts: Parts, timeout: float
     ) -> Generator[Iterator[tuple[int, Payload]], None, None]:
-        """One request, and its replies in the block; the connection is kept if all have come."""
+        """One request, and its replies in the block."""
         _refuse_event_loop()
         deadline = time.monotonic() + timeout
         connection = self._send(parts, deadline, timeout)
         try:
             yield connection.replies(request_id, deadline, timeout)
         finally:
-            if connection.is_clean and not self._closed and len(self._idle) < _MAX_IDLE:
-                self._idle.append(connection)
-            else:
-                connection.close()
+            self._put_back(connection)
+
+    def _ask(self, request_id: int, parts: Parts, timeout: float) -> tuple[int, Payload]:
+        """One request, and its first reply; others end with it."""
+        _refuse_event_loop()
+        deadline = time.monotonic() + timeout
+        connection = self._send(parts, deadline, timeout)
+        try:
+            return connection.reply(request_id, deadline, timeout)
+        finally:
+            self._put_back(connection)
+
+    def _put_back(self, connection: BlockingConnection) -> None:
+        """Keeps the connection, if all replies have come; else closes it, which ends its call."""
+        if connection.is_clean and not self._closed and len(self._idle) < _MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def _send(self, parts: Parts, deadline: float, timeout: float) -> BlockingConnection:
         """A connection that has taken the request."""

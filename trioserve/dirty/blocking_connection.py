@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""One connection of a BlockingDirtyClient: used by one call at a time."""
+"""One connection of a BlockingDirtyClient: used by one call at a time.
+
+The deadlines are the kernel's (SO_RCVTIMEO, SO_SNDTIMEO): Python's own timeouts poll before each
+system call, and each of them lets go of the GIL, which other threads wait for.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import socket
+import struct
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -33,6 +38,9 @@ _CONNECT_TIMEOUT: Final = 5.0
 _RETRY_INTERVAL: Final = 0.02
 #: Seconds beyond a call's timeout in which the arbiter says itself that it is over.
 _TIMEOUT_MARGIN: Final = 1.0
+_TIMEVAL: Final = struct.Struct("@ll")
+#: Seconds by which a wait may end too early or too late: for less the kernel is not told again.
+_TIMEOUT_TOLERANCE: Final = 0.05
 
 
 class BlockingConnection:
@@ -55,11 +63,13 @@ class BlockingConnection:
         self._reader = FrameReader(max_frame_size)
         self._arrived: deque[tuple[int, int, Payload]] = deque()
         self._process = os.getpid()
+        self._wait_limit = math.inf  # what the kernel has been told
         self.is_clean = True
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._connect(min(deadline, time.monotonic() + _CONNECT_TIMEOUT))
             check_server(self._sock, path)
+            self._sock.setblocking(True)
         except OSError as exc:
             self._sock.close()
             raise self._lost(str(exc)) from exc
@@ -93,8 +103,7 @@ class BlockingConnection:
         if self._process != os.getpid():
             return False
         try:
-            self._sock.setblocking(False)
-            self._sock.recv(1, socket.MSG_PEEK)
+            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
         except OSError:
@@ -117,15 +126,26 @@ class BlockingConnection:
         self.is_clean = False
         try:
             for part in parts:
-                self._set_timeout(deadline, timeout)
-                self._sock.sendall(part)
-        except TimeoutError:
+                self._send_part(part, deadline, timeout)
+        except DirtyTimeoutError:
             self.close()
-            raise self._too_late(timeout) from None
+            raise
         except OSError as exc:
             refusal = self._refusal()
             self.close()
             raise refusal or self._lost(str(exc)) from exc
+
+    def _send_part(self, part: bytes | memoryview, deadline: float, timeout: float) -> None:
+        rest = part
+        while rest:
+            self._limit_wait(deadline, timeout)
+            try:
+                sent = self._sock.send(rest)
+            except BlockingIOError:
+                continue  # the time is over, or all but
+            if sent == len(rest):
+                return
+            rest = memoryview(rest)[sent:]
 
     def _refusal(self) -> DirtyError | None:
         """What the arbiter said before it closed the connection under a request."""
@@ -152,28 +172,32 @@ class BlockingConnection:
             DirtyError: what an ERROR says, or why no more comes.
         """
         while True:
-            frame_type, came_id, payload = self._next_frame(deadline, timeout)
-            if frame_type == FrameType.ERROR and came_id in (request_id, 0):
-                self.is_clean = came_id != 0 and not self._arrived
-                raise frames.decode_error(payload)
-            if came_id != request_id:
-                raise self._lost(f"a reply to request {came_id} came for request {request_id}")
-            if frame_type == FrameType.CHUNK:
+            frame_type, payload = self.reply(request_id, deadline, timeout)
+            if frame_type != FrameType.END:
                 yield frame_type, payload
-                continue
+            if frame_type != FrameType.CHUNK:
+                return
+
+    def reply(self, request_id: int, deadline: float, timeout: float) -> tuple[int, Payload]:
+        """The next of the replies: a CHUNK, an END or a RESPONSE. See ``replies``."""
+        frame_type, came_id, payload = self._next_frame(deadline, timeout)
+        if frame_type == FrameType.ERROR and came_id in (request_id, 0):
+            self.is_clean = came_id != 0 and not self._arrived
+            raise frames.decode_error(payload)
+        if came_id != request_id:
+            raise self._lost(f"a reply to request {came_id} came for request {request_id}")
+        if frame_type != FrameType.CHUNK:
             # A byte beyond it would be taken for a reply to the next request.
             self.is_clean = not self._arrived and self._reader.is_between_frames
-            if frame_type == FrameType.RESPONSE:
-                yield frame_type, payload
-            return
+        return frame_type, payload
 
     def _next_frame(self, deadline: float, timeout: float) -> tuple[int, int, Payload]:
         while not self._arrived:
-            self._set_timeout(deadline, timeout)
+            self._limit_wait(deadline, timeout)
             try:
                 size = self._receive()
-            except TimeoutError:
-                raise self._too_late(timeout) from None
+            except BlockingIOError:
+                continue  # the time is over, or all but
             except OSError as exc:
                 raise self._lost(str(exc)) from exc
             if not size:
@@ -193,14 +217,26 @@ class BlockingConnection:
         self._arrived.extend(self._reader.feed(data) if data else ())
         return len(data)
 
-    def _set_timeout(self, deadline: float, timeout: float) -> None:
-        if deadline == math.inf:
-            self._sock.settimeout(None)
-            return
-        left = deadline + _TIMEOUT_MARGIN - time.monotonic()
-        if left <= 0:
-            raise self._too_late(timeout)
-        self._sock.settimeout(left)
+    def _limit_wait(self, deadline: float, timeout: float) -> None:
+        """Has the kernel end the wait that follows when the time is over.
+
+        Raises:
+            DirtyTimeoutError: it is.
+        """
+        limit = math.inf
+        if deadline != math.inf:
+            limit = deadline + _TIMEOUT_MARGIN - time.monotonic()
+            if limit <= 0:
+                raise self._too_late(timeout)
+            if abs(limit - self._wait_limit) <= _TIMEOUT_TOLERANCE:
+                return  # as most calls, which have the timeout of the one before
+        if limit != self._wait_limit:
+            self._wait_limit = limit
+            # A time of 0 would be none.
+            seconds = 0.0 if limit == math.inf else max(limit, _TIMEOUT_TOLERANCE)
+            value = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000))
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
     def _too_late(self, timeout: float) -> DirtyTimeoutError:
         return DirtyTimeoutError(
