@@ -8,7 +8,7 @@ nobody (the client left)      ClientDisconnectedError
 ============================  =====================================================
 
 What a client did wrong on the wire never becomes one of these: a protocol machine reports it
-as ``trioserve.protocols.http1.RemoteProtocolError`` and the connection answers with its status.
+as ``trioserve.protocols.errors.RemoteProtocolError`` and the connection answers with its status.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import re
 from enum import Enum, auto
 from typing import Final
 
+from trioserve.protocols.errors import RemoteProtocolError
 from trioserve.protocols.fields import FORBIDDEN_IN_TRAILERS, TOKEN
-from trioserve.protocols.http1.errors import RemoteProtocolError
 
 __all__ = ["ChunkedDecoder"]
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from trioserve.protocols.http1.errors import RemoteProtocolError
-from trioserve.protocols.http1.request import FIELDS, TARGET
+from trioserve.protocols.errors import RemoteProtocolError
+from trioserve.protocols.http1.request import FIELDS
+from trioserve.protocols.targets import TARGET
 
 if TYPE_CHECKING:
     from trioserve.types import Headers

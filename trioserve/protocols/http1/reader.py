@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from trioserve.protocols.errors import RemoteProtocolError
 from trioserve.protocols.http1.body import ChunkedDecoder
-from trioserve.protocols.http1.errors import RemoteProtocolError
 from trioserve.protocols.http1.parsers import make_field_parser
 from trioserve.protocols.http1.request import (
     CHUNKED,

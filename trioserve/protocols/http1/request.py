@@ -9,17 +9,17 @@ begins where they disagree.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
 
+from trioserve.protocols.errors import RemoteProtocolError
 from trioserve.protocols.fields import FIELD_NAME, TOKEN
-from trioserve.protocols.http1.errors import RemoteProtocolError
+from trioserve.protocols.targets import KNOWN_METHODS, parse_content_length, valid_host
 
 if TYPE_CHECKING:
     from trioserve.types import Headers
 
-__all__ = ["CHUNKED", "FIELDS", "TARGET", "RequestHead", "inspect_fields", "parse_request_line"]
+__all__ = ["CHUNKED", "FIELDS", "RequestHead", "inspect_fields", "parse_request_line"]
 
 #: ``content_length`` of a chunked body.
 CHUNKED: Final = -1
@@ -27,29 +27,10 @@ CHUNKED: Final = -1
 #: Field lines with nothing that RFC 9112 section 5 only tolerates (obs-fold, bare CR or LF).
 FIELDS: Final = re.compile(rb"(?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
 
-#: Visible ASCII but "#": a request target has no fragment. Browsers send characters such as
-#: ``{}|^"`` unescaped in queries, so RFC 3986's narrower set would refuse honest clients.
-TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e]++")
-
-#: RFC 9110 section 7.2 and RFC 3986 section 3.2.2, without userinfo, lists and paths.
-_HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]++|\[([0-9A-Fa-f:.]++)\]|\[[vV][0-9A-Fa-f]++\.[\w.:~\-]++\])"
-    rb"(?::([0-9]{0,5}))?"
-)
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*+)(.*+)", re.DOTALL)
 _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _TRANSFER_ENCODING: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*+([^\r\n]*+)", re.IGNORECASE)
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*+([^\r\n]*+)", re.IGNORECASE)
-_DIGITS: Final = re.compile(rb"[0-9]++")
-
-#: The methods of RFC 9110 section 9.3, spelled once. Any other token is a method too.
-_METHODS: Final = {
-    name.encode(): name
-    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-}
-
-#: The largest body length that a signed 64-bit integer holds: what a peer in C can still count.
-_MAX_CONTENT_LENGTH: Final = 2**63 - 1
 
 _INSPECTED: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"}
@@ -127,7 +108,7 @@ def parse_request_line(line: bytes) -> RequestHead:
         if match[1] != b"1":
             raise RemoteProtocolError(505, "this server speaks HTTP/1.1 and HTTP/1.0 here")
         minor = 1
-    name = _METHODS.get(method)
+    name = KNOWN_METHODS.get(method)
     if name is None:
         if not FIELD_NAME.fullmatch(method):
             raise RemoteProtocolError(400, "the method is no token (RFC 9110 section 9.1)")
@@ -155,25 +136,12 @@ def _resolve_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
             return target, None
         raise RemoteProtocolError(400, 'only OPTIONS may ask for "*" (RFC 9112 section 3.2.4)')
     match = _ABSOLUTE.fullmatch(target)
-    if match is None or not _valid_host(match[1]):
+    if match is None or not valid_host(match[1]):
         raise RemoteProtocolError(
             400, "expected a target that begins with a slash, or an http URI (RFC 9112 section 3.2)"
         )
     rest: bytes = match[2]
     return (rest if rest[:1] == b"/" else b"/" + rest), match[1]
-
-
-def _valid_host(value: bytes) -> bool:
-    match = _HOST.fullmatch(value)
-    if match is None or (match[2] and int(match[2]) > 65535):
-        return False
-    if match[1] is None:
-        return True
-    try:
-        ipaddress.IPv6Address(match[1].decode("ascii"))
-    except ValueError:
-        return False
-    return True
 
 
 def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) -> bytes | None:
@@ -210,7 +178,7 @@ def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) 
     if host is None:
         if request.minor_version:
             raise RemoteProtocolError(400, "an HTTP/1.1 request needs a Host (RFC 9112 3.2)")
-    elif host != known_host and not _valid_host(host):
+    elif host != known_host and not valid_host(host):
         raise RemoteProtocolError(400, "Host must be one host with an optional port (RFC 9110 7.2)")
     if chunked:
         _check_transfer_encoding(request, head, length)
@@ -219,7 +187,7 @@ def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) 
         values = _CONTENT_LENGTH.findall(head)  # h11 makes one of several equal ones
         if len(values) != 1:
             raise RemoteProtocolError(400, "more than one Content-Length (RFC 9112 section 6.3)")
-        request.content_length = _parse_content_length(values[0].rstrip(b" \t"))
+        request.content_length = parse_content_length(values[0].rstrip(b" \t"))
     if connection is not None:
         request.keep_alive = _persists(request.minor_version, connection)
     if expect is not None and request.minor_version:
@@ -252,14 +220,6 @@ def _check_transfer_encoding(request: RequestHead, head: bytes, length: bytes | 
     if b"chunked" in codings[:-1] or not all(map(FIELD_NAME.fullmatch, codings)):
         raise RemoteProtocolError(400, "Transfer-Encoding is malformed (RFC 9112 section 7)")
     raise RemoteProtocolError(501, "the only transfer coding known is chunked (RFC 9112 6.1)")
-
-
-def _parse_content_length(value: bytes) -> int:
-    if not _DIGITS.fullmatch(value) or len(value) > 19 or int(value) > _MAX_CONTENT_LENGTH:
-        raise RemoteProtocolError(
-            400, "Content-Length must be one decimal number below 2**63 (RFC 9110 section 8.6)"
-        )
-    return int(value)
 
 
 def _persists(minor_version: int, connection: bytes) -> bool:
