@@ -6,17 +6,33 @@ Source: ASGI HTTP & WebSocket message format, spec version 2.5.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from trioserve.protocols.http1 import RequestHead
-    from trioserve.types import Scope
+    from trioserve.types import Headers, Scope
 
 __all__ = ["ASGI_VERSIONS", "HttpScopes"]
 
 ASGI_VERSIONS: Final = {"version": "3.0", "spec_version": "2.5"}
-_HTTP_VERSIONS: Final = ("1.0", "1.1")
+
+
+class Head(Protocol):
+    """A request's head, of any version of HTTP."""
+
+    headers: Headers
+
+    @property
+    def method(self) -> str:
+        """Case-sensitive."""
+
+    @property
+    def raw_path(self) -> bytes:
+        """Before percent-decoding, without the query."""
+
+    @property
+    def query(self) -> bytes:
+        """The bytes after the first "?"."""
 
 
 class HttpScopes:
@@ -28,11 +44,9 @@ class HttpScopes:
             None, since ASGI has no other word for it.
         root_path: where the application is mounted; as uvicorn has it, ``path`` begins with it.
         state: the lifespan's state; each scope gets a shallow copy.
-        extensions: for each minor version of HTTP/1 what the connection can do; a copy goes
-            into each scope.
     """
 
-    __slots__ = ("client", "extensions", "root_path", "scheme", "server", "state")
+    __slots__ = ("client", "root_path", "scheme", "server", "state")
 
     def __init__(
         self,
@@ -41,18 +55,22 @@ class HttpScopes:
         server: tuple[str, int | None] | None,
         root_path: str,
         state: dict[str, Any],
-        extensions: tuple[dict[str, Any], dict[str, Any]],
     ) -> None:
         self.scheme = scheme
         self.client = client
         self.server = server
         self.root_path = root_path
         self.state = state
-        self.extensions = extensions
 
-    def make(self, request: RequestHead) -> Scope:
-        """The scope of ``request``; nothing in it is shared with another request but the app's
-        own state.
+    def make(self, request: Head, http_version: str, extensions: dict[str, Any]) -> Scope:
+        """The scope of ``request``.
+
+        Args:
+            request: its head.
+            http_version: "1.0", "1.1" or "2".
+            extensions: what its connection can do. The dict is this scope's own from now on.
+
+        Nothing in it is shared with another request but the app's own state.
         """
         raw_path = request.raw_path
         path = raw_path.decode("ascii")
@@ -61,11 +79,10 @@ class HttpScopes:
         if self.root_path and path != "*":
             path = self.root_path + path
             raw_path = self.root_path.encode() + raw_path
-        minor_version = request.minor_version
         return {
             "type": "http",
             "asgi": ASGI_VERSIONS.copy(),
-            "http_version": _HTTP_VERSIONS[minor_version],
+            "http_version": http_version,
             "method": request.method,
             "scheme": self.scheme,
             "path": path,
@@ -76,5 +93,5 @@ class HttpScopes:
             "client": self.client,
             "server": self.server,
             "state": self.state.copy(),
-            "extensions": self.extensions[minor_version].copy(),
+            "extensions": extensions,
         }

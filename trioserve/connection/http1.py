@@ -30,8 +30,9 @@ from trioserve.asgi.background import contain
 from trioserve.asgi.exchange import HttpExchange
 from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
 from trioserve.asgi.scope import HttpScopes
+from trioserve.connection import outcomes
+from trioserve.connection.limits import ScopeLimit
 from trioserve.connection.wire import Http1Wire
-from trioserve.logs import AccessEntry, log_app_error
 from trioserve.protocols.http1 import Framing
 from trioserve.transports import Peer
 
@@ -48,6 +49,7 @@ _log = logging.getLogger("trioserve.error")
 
 _PRESENT: Final = Peer.PRESENT
 _LOST: Final = Peer.LOST
+_VERSIONS: Final = ("1.0", "1.1")
 
 
 class Http1Connection:
@@ -61,6 +63,7 @@ class Http1Connection:
         "_began",
         "_context",
         "_extension",
+        "_extensions",
         "_limit",
         "_on_closed",
         "_over",
@@ -85,11 +88,10 @@ class Http1Connection:
         self._over = False  # the owner only ends it: nobody is to take it over any more
         self._requests = 0
         self._scope = trio.CancelScope()
-        self._scopes = HttpScopes(
-            scheme, client, server, shared.config.root_path, shared.state, ({}, {})
-        )
+        self._scopes = HttpScopes(scheme, client, server, shared.config.root_path, shared.state)
+        self._extensions: tuple[dict[str, Any], dict[str, Any]]  # by minor version
         self._context: contextvars.Context | None = None
-        self._limit = math.inf  # the deadline that we have set: the grace, or request_timeout
+        self._limit = ScopeLimit(self._scope)  # the grace, or request_timeout
         self._began = 0.0  # when the current exchange did; only kept for the access log
         self.wire = Http1Wire(shared, transport, self)
         transport.on_activity = self._on_activity
@@ -138,7 +140,7 @@ class Http1Connection:
 
     def _begin_ownership(self, scope: trio.CancelScope) -> None:
         self._scope = scope
-        self._limit = math.inf
+        self._limit = ScopeLimit(scope)
         self._extension = TrioExtension(scope, self._shared.background.nursery)
         http10: dict[str, Any] = {
             **self._shared.extensions,
@@ -152,7 +154,7 @@ class Http1Connection:
             "http.response.trailers": NO_OPTIONS,
             "http.response.early_hint": NO_OPTIONS,
         }
-        self._scopes.extensions = (http10, http11)
+        self._extensions = (http10, http11)
 
     async def _serve(self, exchange: HttpExchange | None) -> HttpExchange | None:
         """Exchange after exchange, until there is none to come or another task owns it.
@@ -178,11 +180,11 @@ class Http1Connection:
             try:
                 await app(exchange.scope, exchange.receive, exchange.send)
                 if not exchange.response_complete:
-                    self._log_return(exchange)
+                    outcomes.log_return(exchange)
             except BaseException as exc:
                 failure = contain(exc)
                 if failure is not None:
-                    self._log_failure(exchange, failure)
+                    outcomes.log_failure(exchange, failure)
             if wire.exchange is not exchange or not exchange.response_complete:
                 return None
             wire.exchange = None
@@ -191,7 +193,13 @@ class Http1Connection:
         shared = self._shared
         wire = self.wire
         self._requests += 1
-        exchange = HttpExchange(wire, self._scopes.make(request))
+        minor_version = request.minor_version
+        exchange = HttpExchange(
+            wire,
+            self._scopes.make(
+                request, _VERSIONS[minor_version], self._extensions[minor_version].copy()
+            ),
+        )
         wire.begin(
             request,
             exchange,
@@ -200,7 +208,7 @@ class Http1Connection:
         if shared.access_log is not None:
             self._began = shared.now()
         if shared.request_timeout != math.inf:
-            self._set_limit(shared.now() + shared.request_timeout)
+            self._limit.set(shared.now() + shared.request_timeout)
         if wire.transport.peer is not _PRESENT:
             self._on_activity()
         return exchange
@@ -247,32 +255,6 @@ class Http1Connection:
 
     # -- the ends of an exchange ------------------------------------------------------------
 
-    def _log_return(self, exchange: HttpExchange) -> None:
-        """The application has returned before its response was complete."""
-        if exchange.disconnected:
-            return
-        _log.error(
-            "the application returned %s for %s %s",
-            "before its response was complete"
-            if exchange.response_started
-            else "without a response",
-            exchange.scope["method"],
-            exchange.scope["path"],
-        )
-
-    def _log_failure(self, exchange: HttpExchange, failure: BaseException) -> None:
-        if exchange.told and exchange.disconnected:
-            # The application was told that the client is gone, and that is how it stopped.
-            _log.info(
-                "client left %s %s, and the application ended with %s",
-                exchange.scope["method"],
-                exchange.scope["path"],
-                type(failure).__name__,
-                exc_info=failure if _log.isEnabledFor(logging.DEBUG) else None,
-            )
-        else:
-            log_app_error(failure, exchange.scope)
-
     async def _answer_for_the_application(self, *, cancelled: bool) -> None:
         """Where the application has ended and its response is not complete; never fakes an end."""
         wire = self.wire
@@ -280,7 +262,8 @@ class Http1Connection:
         if exchange is None or exchange.response_complete:
             return
         if cancelled:
-            self._log_cancellation(exchange)
+            by_timeout = self._limit.at <= self._shared.now()
+            outcomes.log_cancellation(exchange, by_timeout=by_timeout)
         wire.ending = True
         exchange.disconnect(unreachable=True)
         wire.transport.interrupt()  # a task of the application may still be in receive()
@@ -293,31 +276,9 @@ class Http1Connection:
         if self._shared.access_log is not None:
             self._log_access(exchange)
 
-    def _log_cancellation(self, exchange: HttpExchange) -> None:
-        method, path = exchange.scope["method"], exchange.scope["path"]
-        if exchange.disconnected:
-            _log.info("client left %s %s, cancelled after the grace period", method, path)
-        elif self._limit <= self._shared.now():
-            _log.warning("%s %s was cancelled by request_timeout", method, path)
-        else:
-            _log.warning("%s %s was cancelled by the application", method, path)
-
     def _log_access(self, exchange: HttpExchange) -> None:
-        access_log = self._shared.access_log
-        assert access_log is not None
-        body_size = exchange.body_size
-        if self.wire.encoder.framing is Framing.NO_BODY:
-            body_size = 0
-        access_log(
-            AccessEntry(
-                exchange.scope,
-                exchange.status or 499,
-                exchange.headers,
-                body_size,
-                self._shared.now() - self._began,
-                exchange.disconnected and not exchange.response_complete,
-            )
-        )
+        no_body = self.wire.encoder.framing is Framing.NO_BODY
+        outcomes.log_access(self._shared, exchange, self._began, has_body=not no_body)
 
     # -- from outside this task -------------------------------------------------------------
 
@@ -340,7 +301,7 @@ class Http1Connection:
         if exchange is None:
             return
         if not exchange.disconnected:
-            self._set_limit(self._shared.now() + self._shared.config.asgi_disconnect_grace_period)
+            self._limit.set(self._shared.now() + self._shared.config.asgi_disconnect_grace_period)
         exchange.disconnect(unreachable=unreachable)
 
     def body_taken(self) -> None:
@@ -349,26 +310,16 @@ class Http1Connection:
         Not beyond request_timeout, which nothing extends.
         """
         if self._shared.request_timeout == math.inf:
-            self._lift_limit()
-            self._set_limit(self._shared.now() + self._shared.config.asgi_disconnect_grace_period)
-
-    def _set_limit(self, deadline: float) -> None:
-        """Sets the deadline of the scope, unless there is an earlier one: the application's own."""
-        if deadline < self._scope.deadline:
-            self._scope.deadline = self._limit = deadline
-
-    def _lift_limit(self) -> None:
-        if self._scope.deadline == self._limit:
-            self._scope.deadline = math.inf
-        self._limit = math.inf
+            self._limit.lift()
+            self._limit.set(self._shared.now() + self._shared.config.asgi_disconnect_grace_period)
 
     def response_completed(self) -> None:
         """See Owner."""
         wire = self.wire
         if self._shared.access_log is not None and wire.exchange is not None:
             self._log_access(wire.exchange)
-        if self._limit != math.inf:  # what the application does from now on is not limited by us
-            self._lift_limit()
+        if self._limit.at != math.inf:  # what the application does from now on is not limited by us
+            self._limit.lift()
         if wire.reader.buffer or wire.transport.readable or not wire.encoder.keep_alive:
             self._shared.hand_over(self)
 

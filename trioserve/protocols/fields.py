@@ -22,12 +22,15 @@ __all__ = [
     "FIELD_NAME",
     "FORBIDDEN_IN_TRAILERS",
     "KNOWN_FIELDS",
+    "NOT_IN_VALUES",
     "TOKEN",
     "Special",
     "check_status",
     "encode_field_block",
     "field_info",
+    "parse_length",
     "reason_phrase",
+    "same_length",
 ]
 
 #: RFC 9110 section 5.6.2.
@@ -36,7 +39,7 @@ FIELD_NAME: Final = re.compile(TOKEN + rb"++")
 
 #: What a field value must not hold: controls other than HTAB (RFC 9110 section 5.5). CR and LF are
 #: among them, and each line of a finished block has exactly one of both: see encode_field_block.
-_NOT_IN_VALUES: Final = bytes([*range(9), *range(10, 32), 127])
+NOT_IN_VALUES: Final = bytes([*range(9), *range(10, 32), 127])
 
 #: RFC 9110 section 6.5.1: fields that frame, route, authenticate or change how a body is read.
 FORBIDDEN_IN_TRAILERS: Final = frozenset(
@@ -127,7 +130,7 @@ def encode_field_block(pieces: list[Any], count: int) -> bytes:
     except TypeError:
         bad = next(piece for piece in pieces if not isinstance(piece, (bytes, bytearray)))
         raise AppProtocolError(f"a response header value must be bytes, got {bad!r}") from None
-    if len(block) - len(block.translate(None, _NOT_IN_VALUES)) != 2 * count:
+    if len(block) - len(block.translate(None, NOT_IN_VALUES)) != 2 * count:
         # A field's first piece is CRLF, its name and a colon; its value is the next.
         fields = (pair for pair in pairwise(pieces) if bytes(pair[0][:2]) == b"\r\n")
         values = (bytes(value) for prefix, value in fields if prefix[-2:] == b": ")
@@ -140,7 +143,7 @@ def encode_field_block(pieces: list[Any], count: int) -> bytes:
 
 
 def _count_controls(data: bytes) -> int:
-    return len(data) - len(data.translate(None, _NOT_IN_VALUES))
+    return len(data) - len(data.translate(None, NOT_IN_VALUES))
 
 
 def encode_fields(headers: Iterable[tuple[bytes, bytes]], forbidden: frozenset[bytes]) -> bytes:
@@ -191,3 +194,19 @@ def check_status(status: object) -> int:
     raise AppProtocolError(
         f'"status" of http.response.start must be an int from 200 to 999, got {status!r}'
     )
+
+
+def same_length(value: Any, before: bytes | None) -> bytes:
+    """The Content-Length of an application that may say it twice, but not differently."""
+    if not isinstance(value, (bytes, bytearray)):
+        raise AppProtocolError(f"content-length must be bytes holding a number, got {value!r}")
+    if before is not None and before != value:
+        raise AppProtocolError(f"two different content-length headers: {before!r} and {value!r}")
+    return bytes(value)
+
+
+def parse_length(value: bytes) -> int:
+    """The number of an application's Content-Length."""
+    if value.isdigit() and len(value) < 20:
+        return int(value)
+    raise AppProtocolError(f"content-length must be a decimal number, got {value!r}")

@@ -29,7 +29,9 @@ from trioserve.protocols.fields import (
     encode_field_block,
     encode_fields,
     field_info,
+    parse_length,
     reason_phrase,
+    same_length,
 )
 
 if TYPE_CHECKING:
@@ -76,11 +78,19 @@ class DefaultFields:
     with its CRLF here.
     """
 
-    __slots__ = ("blocks", "counts")
+    __slots__ = ("blocks", "counts", "fields")
 
     def __init__(self, server: bytes, date: bytes) -> None:
         self.blocks = (server + date, server, date, b"")
         self.counts = tuple(block.count(b"\r\n") for block in self.blocks)
+        #: The same as HTTP/2 has them.
+        self.fields = tuple(
+            [(name, value) for name, _, value in lines]
+            for lines in (
+                [line.partition(b": ") for line in block.split(b"\r\n") if line]
+                for block in self.blocks
+            )
+        )
 
 
 class ResponseEncoder:
@@ -153,13 +163,13 @@ class ResponseEncoder:
                 pieces.append(prefix)
                 pieces.append(value)
             elif special == _CONTENT_LENGTH:
-                length_value = _same_length(value, length_value)
+                length_value = same_length(value, length_value)
             elif special == _CONNECTION:
                 keep_alive = not _says_close(value) and keep_alive
             elif special < _CONTENT_LENGTH:
                 seen |= special
                 pieces += (prefix, value)
-        length = None if length_value is None else _parse_length(length_value)
+        length = None if length_value is None else parse_length(length_value)
         # A CRLF for each of the application's fields, and two for the end of the head.
         count = len(pieces) // 2 + 1 + defaults.counts[seen]
         pieces[1] = defaults.blocks[seen]
@@ -283,18 +293,3 @@ def _says_close(value: Any) -> bool:
     if isinstance(value, (bytes, bytearray)):
         return b"close" in value.lower()
     raise AppProtocolError(f"a response header value must be bytes, got {value!r}")
-
-
-def _same_length(value: Any, before: bytes | None) -> bytes:
-    """The Content-Length of an application that may say it twice, but not differently."""
-    if not isinstance(value, (bytes, bytearray)):
-        raise AppProtocolError(f"content-length must be bytes holding a number, got {value!r}")
-    if before is not None and before != value:
-        raise AppProtocolError(f"two different content-length headers: {before!r} and {value!r}")
-    return bytes(value)
-
-
-def _parse_length(value: bytes) -> int:
-    if value.isdigit() and len(value) < 20:
-        return int(value)
-    raise AppProtocolError(f"content-length must be a decimal number, got {value!r}")

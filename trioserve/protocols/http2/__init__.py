@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+"""HTTP/2 (RFC 9113) without input or output: see README.md in this folder."""
+
+from trioserve.protocols.http2.engine import Engine, Listener, LocalSettings, StreamPriority
+from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError, MalformedRequest
+from trioserve.protocols.http2.floods import FrameMeter
+from trioserve.protocols.http2.preface import PREFACE, begins_like_preface
+from trioserve.protocols.http2.priority import Priority, WriteOrder, parse_priority
+from trioserve.protocols.http2.request import Http2RequestHead, parse_request, parse_trailers
+from trioserve.protocols.http2.response import Http2Response
+
+__all__ = [
+    "PREFACE",
+    "Engine",
+    "ErrorCode",
+    "FrameMeter",
+    "Http2ConnectionError",
+    "Http2RequestHead",
+    "Http2Response",
+    "Listener",
+    "LocalSettings",
+    "MalformedRequest",
+    "Priority",
+    "StreamPriority",
+    "WriteOrder",
+    "begins_like_preface",
+    "parse_priority",
+    "parse_request",
+    "parse_trailers",
+]

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: MIT
+"""The engine on the library h2, or on jh2, which has the same interface.
+
+Three things are done beside the library, since it has no other way to them:
+
+- The first SETTINGS frame is ours: h2 announces what it enforces, and it ends the whole connection
+  of a client that opens a stream too many, which may not have read the limit yet.
+- GOAWAY is ours: h2 takes it for the connection's end, either way, but streams that are under way
+  go on after it (RFC 9113 section 6.8).
+- Header sections are not validated by h2 but by request.py and response.py, once.
+"""
+
+from __future__ import annotations
+
+import struct
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+from trioserve.protocols.http2.engine import StreamPriority
+from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from trioserve.protocols.http2.engine import Fields, Listener, LocalSettings
+
+__all__ = ["H2Engine", "engine_package"]
+
+#: RFC 9113 section 6.5.2: a window before any SETTINGS; more than this needs no acknowledgement.
+_DEFAULT_WINDOW: Final = 65_535
+_UNLIMITED: Final = 2**31 - 1
+_FRAME_HEADER: Final = struct.Struct(">HBBBL")
+_SETTING: Final = struct.Struct(">HL")
+_SETTINGS_FRAME: Final = 0x4
+_GOAWAY_FRAME: Final = 0x7
+#: A header section may be this much larger than announced and is still answered (431), where
+#: beyond it the connection ends: decoding it would cost too much.
+_HEADER_LIST_MARGIN: Final = 4
+
+
+def engine_package(name: str) -> str:
+    """The package for a setting of ``http2_engine``: "h2", or "jh2" where it is asked for."""
+    if name == "auto":
+        return "h2"
+    if find_spec(name) is None:
+        raise LookupError(name)
+    return name
+
+
+class H2Engine:
+    """See Engine.
+
+    Args:
+        listener: is told what comes.
+        settings: what is announced to the peer.
+        package: "h2" or "jh2".
+    """
+
+    def __init__(self, listener: Listener, settings: LocalSettings, package: str = "h2") -> None:
+        library = _library(package)
+        self._library = library
+        self._listener = listener
+        self._before: list[bytes] = []
+        connection = self._h2 = library.make_connection()
+        values = {
+            library.codes.MAX_CONCURRENT_STREAMS: _UNLIMITED,
+            library.codes.INITIAL_WINDOW_SIZE: max(settings.initial_window_size, _DEFAULT_WINDOW),
+            library.codes.MAX_FRAME_SIZE: settings.max_frame_size,
+        }
+        connection.local_settings = library.settings_class(client=False, initial_values=values)
+        connection.max_inbound_frame_size = settings.max_frame_size
+        connection.decoder.max_header_list_size = (
+            settings.max_header_list_size * _HEADER_LIST_MARGIN
+        )
+        connection.initiate_connection()
+        connection.clear_outbound_data_buffer()
+        if settings.initial_window_size < _DEFAULT_WINDOW:
+            # Holds from the peer's acknowledgement on; until then it may send by the default.
+            connection.local_settings[library.codes.INITIAL_WINDOW_SIZE] = (
+                settings.initial_window_size
+            )
+        self._send_raw(_encode_settings(library, settings))
+        increment = settings.connection_window_size - _DEFAULT_WINDOW
+        if increment > 0:
+            connection.increment_flow_control_window(increment)
+
+    @property
+    def max_frame_size(self) -> int:
+        """See Engine."""
+        size: int = self._h2.max_outbound_frame_size
+        return size
+
+    @property
+    def highest_stream_id(self) -> int:
+        """See Engine."""
+        stream_id: int = self._h2.highest_inbound_stream_id
+        return stream_id
+
+    def receive(self, data: bytes) -> None:
+        """See Engine."""
+        library = self._library
+        try:
+            events = self._h2.receive_data(data)
+        except library.protocol_error as exc:
+            code = getattr(exc, "error_code", ErrorCode.PROTOCOL_ERROR)
+            raise Http2ConnectionError(ErrorCode(int(code)), str(exc)) from exc
+        listener = self._listener
+        handlers = library.handlers
+        for event in events:
+            handler = handlers.get(event.__class__)
+            if handler is not None:
+                handler(listener, event)
+
+    def send_headers(self, stream_id: int, fields: Fields, end_stream: bool) -> None:
+        """See Engine."""
+        self._h2.send_headers(stream_id, fields, end_stream)
+
+    def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
+        """See Engine."""
+        self._h2.send_data(stream_id, data, end_stream)
+
+    def window(self, stream_id: int) -> int:
+        """See Engine."""
+        try:
+            size: int = self._h2.local_flow_control_window(stream_id)
+        except self._library.stream_closed:
+            return 0
+        return size
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """See Engine."""
+        if size:
+            self._h2.acknowledge_received_data(size, stream_id)
+
+    def reset(self, stream_id: int, code: ErrorCode) -> None:
+        """See Engine."""
+        stream = self._h2.streams.get(stream_id)
+        if stream is not None and not stream.closed:
+            self._h2.reset_stream(stream_id, code)
+
+    def goaway(self, last_stream_id: int, code: ErrorCode, debug: bytes = b"") -> None:
+        """See Engine."""
+        payload = struct.pack(">LL", last_stream_id, code) + debug
+        self._send_raw(_encode_frame(_GOAWAY_FRAME, payload))
+
+    def take(self) -> bytes:
+        """See Engine."""
+        data: bytes = self._h2.data_to_send()
+        if not self._before:
+            return data
+        self._before.append(data)
+        data = b"".join(self._before)
+        self._before.clear()
+        return data
+
+    def _send_raw(self, frame: bytes) -> None:
+        self._before += (self._h2.data_to_send(), frame)
+
+
+def _encode_frame(frame_type: int, payload: bytes) -> bytes:
+    """A frame of stream 0 without flags (RFC 9113 section 4.1)."""
+    size = len(payload)
+    return _FRAME_HEADER.pack(size >> 8, size & 0xFF, frame_type, 0, 0) + payload
+
+
+def _encode_settings(library: _Library, settings: LocalSettings) -> bytes:
+    codes = library.codes
+    values = {
+        codes.MAX_CONCURRENT_STREAMS: settings.max_concurrent_streams,
+        codes.INITIAL_WINDOW_SIZE: settings.initial_window_size,
+        codes.MAX_FRAME_SIZE: settings.max_frame_size,
+        codes.MAX_HEADER_LIST_SIZE: settings.max_header_list_size,
+        #: RFC 9218 section 2.1: priorities of RFC 7540 are not what streams are ordered by.
+        9: 1,
+    }
+    return _encode_frame(
+        _SETTINGS_FRAME, b"".join(_SETTING.pack(int(code), value) for code, value in values.items())
+    )
+
+
+# -- the library's events ---------------------------------------------------------------------
+
+
+def _on_request(listener: Listener, event: Any) -> None:
+    updated = event.priority_updated
+    listener.on_request(
+        event.stream_id,
+        event.headers,
+        event.stream_ended is not None,
+        None if updated is None else _priority_of(updated),
+    )
+
+
+def _on_data(listener: Listener, event: Any) -> None:
+    listener.on_data(
+        event.stream_id,
+        event.data,
+        event.flow_controlled_length,
+        event.stream_ended is not None,
+    )
+
+
+def _priority_of(event: Any) -> StreamPriority:
+    return StreamPriority(event.weight, event.depends_on, bool(event.exclusive))
+
+
+_HANDLERS: Final[dict[str, Callable[[Listener, Any], None]]] = {
+    "RequestReceived": _on_request,
+    "DataReceived": _on_data,
+    "TrailersReceived": lambda listener, event: listener.on_trailers(
+        event.stream_id, event.headers
+    ),
+    "StreamReset": lambda listener, event: listener.on_reset(
+        event.stream_id, int(event.error_code)
+    ),
+    "WindowUpdated": lambda listener, event: listener.on_window(event.stream_id or 0),
+    "PriorityUpdated": lambda listener, event: listener.on_priority(
+        event.stream_id, _priority_of(event)
+    ),
+    "UnknownFrameReceived": lambda listener, event: listener.on_extension(
+        event.frame.type, event.frame.stream_id, event.frame.body
+    ),
+    "RemoteSettingsChanged": lambda listener, _: listener.on_settings(),
+    "ConnectionTerminated": lambda listener, event: listener.on_goaway(int(event.error_code)),
+}
+
+
+class _Library:
+    """What is used of a package."""
+
+    def __init__(self, package: str) -> None:
+        def load(name: str) -> ModuleType:
+            return import_module(f"{package}.{name}")
+
+        connection, events, exceptions = load("connection"), load("events"), load("exceptions")
+        settings = load("settings")
+        self.codes: Any = settings.SettingCodes
+        self.settings_class: Any = settings.Settings
+        self.protocol_error: type[Exception] = exceptions.ProtocolError
+        self.stream_closed: type[Exception] = exceptions.ProtocolError
+        self.handlers = {getattr(events, name): handler for name, handler in _HANDLERS.items()}
+        terminated = events.ConnectionTerminated
+        config = load("config").H2Configuration(
+            client_side=False,
+            header_encoding=None,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+
+        class Connection(connection.H2Connection):  # type: ignore[misc, name-defined]
+            """Goes on after a GOAWAY of the peer, which only says that it opens no more streams."""
+
+            def _receive_goaway_frame(self, frame: Any) -> tuple[list[Any], list[Any]]:
+                try:
+                    event = terminated(error_code=frame.error_code)
+                except TypeError:  # older versions make events empty
+                    event = terminated()
+                event.error_code = frame.error_code
+                return [], [event]
+
+        self.make_connection: Callable[[], Any] = lambda: Connection(config=config)
+
+
+_libraries: dict[str, _Library] = {}
+
+
+def _library(package: str) -> _Library:
+    """Loaded when a connection first needs it: a server without HTTP/2 doesn't pay for it."""
+    if package not in _libraries:
+        _libraries[package] = _Library(package)
+    return _libraries[package]

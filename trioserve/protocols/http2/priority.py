@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Who writes first: RFC 9218's urgency and incremental delivery.
+
+Lower urgency goes first, and nothing of a higher one is written while it can go on. Within one
+urgency, responses that are of use only as a whole go one after the other, by their stream's id;
+incremental ones share, a frame each in turn; where there are both kinds, they alternate (RFC 9218
+section 10).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import insort
+from collections import deque
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError
+
+__all__ = ["PRIORITY_UPDATE", "Priority", "WriteOrder", "parse_priority", "parse_priority_update"]
+
+#: The frame type of RFC 9218 section 7.1.
+PRIORITY_UPDATE: Final = 0x10
+
+#: A member of an RFC 8941 dictionary: a key, and a number, boolean, string, token or bytes.
+_MEMBER: Final = re.compile(
+    rb"[ \t]*([a-z*][a-z0-9_\-.*]*)"
+    rb'(?:=(?:(-?[0-9]{1,15})(?:\.[0-9]{1,3})?|\?([01])|"(?:[^"\\]|\\["\\])*"|[A-Za-z*:][^\s,;]*))?'
+    rb"(?:;[^,]*)?[ \t]*(?:,|$)"
+)
+_MAX_URGENCY: Final = 7
+
+
+class Priority(NamedTuple):
+    """RFC 9218 section 4.
+
+    Attributes:
+        urgency: 0, first, to 7.
+        incremental: part of the response is of use, so it may share with others.
+    """
+
+    urgency: int = 3
+    incremental: bool = False
+
+
+DEFAULT: Final = Priority()
+
+
+def parse_priority(value: bytes) -> Priority:
+    """The value of a ``priority`` field; what can't be read means the default (section 4)."""
+    urgency, incremental = DEFAULT
+    at = 0
+    while at < len(value):
+        member = _MEMBER.match(value, at)
+        if member is None:
+            return DEFAULT
+        at = member.end()
+        key, number, boolean = member.groups()
+        if key == b"u" and number is not None and 0 <= int(number) <= _MAX_URGENCY:
+            urgency = int(number)
+        elif key == b"i" and (boolean is not None or b"=" not in member[0]):
+            incremental = boolean != b"0"
+    return Priority(urgency, incremental)
+
+
+def parse_priority_update(stream_id: int, payload: bytes) -> tuple[int, Priority]:
+    """The stream that a PRIORITY_UPDATE frame means, and its priority.
+
+    Raises:
+        Http2ConnectionError: the frame breaks RFC 9218 section 7.1.
+    """
+    if stream_id != 0:
+        raise Http2ConnectionError(
+            ErrorCode.PROTOCOL_ERROR, "PRIORITY_UPDATE belongs on stream 0 (RFC 9218 section 7.1)"
+        )
+    if len(payload) < 4:
+        raise Http2ConnectionError(
+            ErrorCode.FRAME_SIZE_ERROR, f"PRIORITY_UPDATE of {len(payload)} bytes, 4 at the least"
+        )
+    prioritized = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
+    if not prioritized or prioritized % 2 == 0:
+        raise Http2ConnectionError(
+            ErrorCode.PROTOCOL_ERROR,
+            f"PRIORITY_UPDATE for stream {prioritized}, which carries no request",
+        )
+    return prioritized, parse_priority(payload[4:])
+
+
+class Ordered(Protocol):
+    """What a WriteOrder orders."""
+
+    @property
+    def id(self) -> int:
+        """The stream's."""
+
+    @property
+    def priority(self) -> Priority:
+        """Must not change while it is in the order."""
+
+
+T = TypeVar("T", bound=Ordered)
+
+
+class _Level(Generic[T]):
+    """What has one urgency."""
+
+    __slots__ = ("shared", "sharing", "whole")
+
+    def __init__(self) -> None:
+        self.whole: list[T] = []
+        self.shared: deque[T] = deque()
+        self.sharing = False
+
+    def next(self) -> T | None:
+        if self.shared and (self.sharing or not self.whole):
+            self.sharing = False
+            self.shared.rotate(-1)
+            return self.shared[-1]
+        self.sharing = True
+        return self.whole[0] if self.whole else None
+
+
+class WriteOrder(Generic[T]):
+    """Those that have something to write, and can."""
+
+    __slots__ = ("_levels", "_members")
+
+    def __init__(self) -> None:
+        self._levels: list[_Level[T]] = [_Level() for _ in range(_MAX_URGENCY + 1)]
+        self._members: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
+
+    def __contains__(self, item: T) -> bool:
+        return item.id in self._members
+
+    def add(self, item: T) -> None:
+        """Takes it in; nothing if it is there."""
+        if item.id in self._members:
+            return
+        self._members.add(item.id)
+        level = self._levels[item.priority.urgency]
+        if item.priority.incremental:
+            level.shared.append(item)
+        else:
+            insort(level.whole, item, key=_by_id)
+
+    def discard(self, item: T) -> None:
+        """Takes it out; nothing if it isn't there."""
+        if item.id not in self._members:
+            return
+        self._members.remove(item.id)
+        level = self._levels[item.priority.urgency]
+        (level.shared if item.priority.incremental else level.whole).remove(item)
+
+    def next(self) -> T | None:
+        """Whose turn it is; it stays in."""
+        for level in self._levels:
+            item = level.next()
+            if item is not None:
+                return item
+        return None
+
+
+def _by_id(item: Ordered) -> int:
+    return item.id
