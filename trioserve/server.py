@@ -27,7 +27,7 @@ import trio
 from trioserve.asgi.background import open_background
 from trioserve.asgi.extension import NO_OPTIONS
 from trioserve.asgi.lifespan import open_lifespan
-from trioserve.connection import Http1Connection
+from trioserve.connection import Connection, Http1Connection
 from trioserve.context import ServerContext
 from trioserve.listeners import ConnectionGate, Listener
 from trioserve.logs import make_access_log
@@ -66,7 +66,7 @@ class Server:
         self._completed: dict[Http1Connection, None] = {}
         self._handing_over = trio.lowlevel.ParkingLot()
         self._reaping = trio.lowlevel.ParkingLot()
-        self.connections: set[Http1Connection] = set()
+        self.connections: set[Connection] = set()
 
     # -- new connections --------------------------------------------------------------------
 
@@ -118,17 +118,53 @@ class Server:
         server: tuple[str, int | None] | None,
         on_closed: Callable[[], None],
     ) -> None:
-        def closed(connection: Http1Connection) -> None:
+        def closed(connection: Connection) -> None:
             self.connections.discard(connection)
             on_closed()
 
-        connection = Http1Connection(self._shared, transport, scheme, client, server, closed)
+        if isinstance(transport, StreamTransport):
+            self._nursery.start_soon(transport.run_reader)
+        config = self._shared.config
+        http2 = "h2" in config.http_protocols and config.http2_cleartext != "off"
+        if http2 and "h1" not in config.http_protocols:
+            self._begin_http2(transport, scheme, client, server, closed, b"")
+            return
+        connection = Http1Connection(
+            self._shared, transport, scheme, client, server, closed, may_be_http2=http2
+        )
+        self._add(connection)
+        if not http2:
+            self._nursery.start_soon(connection.run)
+            return
+
+        async def run() -> None:
+            await connection.run()
+            data = connection.take_http2()
+            if data is not None:
+                self.connections.discard(connection)
+                self._begin_http2(transport, scheme, client, server, closed, data)
+
+        self._nursery.start_soon(run, name=connection.run)
+
+    def _begin_http2(
+        self,
+        transport: SocketTransport | StreamTransport,
+        scheme: str,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        closed: Callable[[Connection], None],
+        data: bytes,
+    ) -> None:
+        from trioserve.connection.http2 import Http2Connection
+
+        connection = Http2Connection(self._shared, transport, scheme, client, server, closed)
+        self._add(connection)
+        self._nursery.start_soon(connection.run, data)
+
+    def _add(self, connection: Connection) -> None:
         if not self.connections:
             self._reaping.unpark_all()
         self.connections.add(connection)
-        if isinstance(transport, StreamTransport):
-            self._nursery.start_soon(transport.run_reader)
-        self._nursery.start_soon(connection.run)
 
     # -- services ---------------------------------------------------------------------------
 
@@ -163,7 +199,7 @@ class Server:
             now = trio.current_time()
             # expire() wakes tasks but runs none, so the set stays as it is.
             for connection in self.connections:
-                if connection.wire.deadline <= now:
+                if connection.deadline <= now:
                     connection.expire()
 
     async def drain(self) -> None:
@@ -175,6 +211,8 @@ class Server:
         self._shared.draining = True
         if not self.connections:
             return
+        for connection in list(self.connections):
+            connection.begin_drain()
         await trio.sleep(DRAIN_DELAY)
         for connection in list(self.connections):
             connection.drain()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
+    from trioserve.types import Headers
+
 __all__ = ["Carrier"]
 
 
@@ -24,6 +26,10 @@ class Carrier(Protocol):
         ClientDisconnectedError: from anything that sends, once the client can't be reached.
         AppProtocolError: what was to be sent isn't legal; nothing of it was.
     """
+
+    @property
+    def request_trailers(self) -> Headers:
+        """The trailer fields that came after the request's body; once that has ended."""
 
     async def receive_body(self) -> tuple[bytes, bool] | None:
         """Body bytes and whether more will come; None if the client left or broke its framing.

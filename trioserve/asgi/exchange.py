@@ -126,7 +126,10 @@ class HttpExchange:
                 return None
             body, more = part
             self._request_ended = not more
-            return {"type": "http.request", "body": body, "more_body": more}
+            event = {"type": "http.request", "body": body, "more_body": more}
+            if not more and self._carrier.request_trailers:
+                event["trailers"] = self._carrier.request_trailers
+            return event
         finally:
             self._receiving = False
             if self._turns is not None:
@@ -263,6 +266,18 @@ class HttpExchange:
         links = [(b"link", link) for link in message.get("links", ())]
         return self._carrier.send_interim(103, links)
 
+    def _informational(self, message: Message) -> Awaitable[None] | None:
+        """gunicorn's message for interim responses of any kind."""
+        status = message.get("status")
+        if not isinstance(status, int) or not 100 <= status <= 199 or status == 101:
+            raise AppProtocolError(
+                '"status" of http.response.informational must be an int from 100 to 199, and not '
+                f"101, got {status!r}"
+            )
+        if "http.response.early_hint" not in self.scope["extensions"]:
+            return None
+        return self._carrier.send_interim(status, message.get("headers", ()))
+
     async def _gone(self, message: Message) -> None:
         self._answers += 1
         if self._answers % YIELD_COUNT == 0:
@@ -305,6 +320,7 @@ if TYPE_CHECKING:
 _START: Mapping[str, Handler] = {
     "http.response.start": HttpExchange._start,
     "http.response.early_hint": HttpExchange._early_hint,
+    "http.response.informational": HttpExchange._informational,
 }
 _BODY: Mapping[str, Handler] = {
     "http.response.body": HttpExchange._first_body,

@@ -19,6 +19,7 @@ import attrs
 from trioserve.config import kinds
 from trioserve.config.dirty_options import DirtyOptions
 from trioserve.config.fields import about, setting
+from trioserve.config.http2_options import Http2Options
 from trioserve.errors import ConfigError
 from trioserve.suggestions import did_you_mean
 
@@ -26,6 +27,7 @@ __all__ = [
     "ApplicationOptions",
     "Config",
     "Http1Options",
+    "Http2Options",
     "ListenerOptions",
     "LogOptions",
     "ServerOptions",
@@ -179,7 +181,13 @@ class LogOptions:
 # Several bases with fields can't have slots: their layouts would conflict.
 @attrs.frozen(kw_only=True, slots=False)
 class Config(
-    ApplicationOptions, ListenerOptions, ServerOptions, Http1Options, DirtyOptions, LogOptions
+    ApplicationOptions,
+    ListenerOptions,
+    ServerOptions,
+    Http1Options,
+    Http2Options,
+    DirtyOptions,
+    LogOptions,
 ):
     """All settings. Immutable, hashable, valid.
 

@@ -12,6 +12,7 @@ from trioserve.config.dirty_options import DirtyOptions
 from trioserve.config.options import (
     ApplicationOptions,
     Http1Options,
+    Http2Options,
     ListenerOptions,
     LogOptions,
     ServerOptions,
@@ -28,6 +29,7 @@ GROUPS = (
     ListenerOptions,
     ServerOptions,
     Http1Options,
+    Http2Options,
     DirtyOptions,
     LogOptions,
 )

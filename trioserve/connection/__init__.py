@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: MIT
 """One connection: negotiate, run the protocol, contain failures, keep deadlines.
 
-========  ==================================================================================
-http1     the task: exchange after exchange, the application's failures, the client's leaving
-wire      the carrier: what the exchanges of an HTTP/1.x connection read and write
-owner     what a wire tells its connection
-files     opens what a response is sent from
-========  ==================================================================================
+============  ==============================================================================
+http1         the task: exchange after exchange, the application's failures, the client's leaving
+wire          the carrier: what the exchanges of an HTTP/1.x connection read and write
+owner         what a wire tells its connection
+http2         the tasks of an HTTP/2 connection: reading, writing, an application each
+http2_stream  the carrier: what the exchange of one stream reads and writes
+limits        our deadline on an application's cancel scope
+outcomes      what is logged of an exchange's end
+files         opens what a response is sent from
+============  ==============================================================================
+
+``Http2Connection`` is imported where it is first needed: its engine is a library of some weight.
 """
 
+from trioserve.connection.face import Connection
 from trioserve.connection.http1 import Http1Connection
 
-__all__ = ["Http1Connection"]
+__all__ = ["Connection", "Http1Connection"]

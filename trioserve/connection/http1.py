@@ -82,6 +82,8 @@ class Http1Connection:
         client: tuple[str, int] | None,
         server: tuple[str, int | None] | None,
         on_closed: Callable[[Http1Connection], None],
+        *,
+        may_be_http2: bool = False,
     ) -> None:
         self._shared = shared
         self._on_closed = on_closed
@@ -93,7 +95,7 @@ class Http1Connection:
         self._context: contextvars.Context | None = None
         self._limit = ScopeLimit(self._scope)  # the grace, or request_timeout
         self._began = 0.0  # when the current exchange did; only kept for the access log
-        self.wire = Http1Wire(shared, transport, self)
+        self.wire = Http1Wire(shared, transport, self, may_be_http2=may_be_http2)
         transport.on_activity = self._on_activity
 
     # -- the task ---------------------------------------------------------------------------
@@ -105,6 +107,8 @@ class Http1Connection:
             after: as a successor: the exchange whose response is complete, but not its application.
 
         *Cancellation*: the connection is closed at once.
+
+        A client that began with HTTP/2's preface leaves all as it is: see ``take_http2``.
         """
         scope = trio.CancelScope()
         self._begin_ownership(scope)
@@ -119,7 +123,7 @@ class Http1Connection:
                 self._begin_ownership(scope)
                 with scope:
                     again = await self._serve(after)
-            if self._scope is scope:
+            if self._scope is scope and not self.wire.speaks_http2:
                 self._over = True
                 # Out of the scope, since what cancelled the application may not cut our answer.
                 await self._answer_for_the_application(cancelled=scope.cancelled_caught)
@@ -129,7 +133,7 @@ class Http1Connection:
             if failure is not None:
                 _log.error("a connection failed inside the server", exc_info=failure)
         finally:
-            if self._scope is scope:
+            if self._scope is scope and not self.wire.speaks_http2:
                 self._over = True
                 try:
                     await self.wire.close()
@@ -343,9 +347,22 @@ class Http1Connection:
         self._scope = trio.CancelScope()
         return exchange
 
+    @property
+    def deadline(self) -> float:
+        """When ``expire`` is to be called."""
+        return self.wire.deadline
+
     def expire(self) -> None:
-        """The deadline of the wire has passed."""
+        """The deadline has passed."""
         self.wire.expire()
+
+    def take_http2(self) -> bytes | None:
+        """What has come, where it turned out to be HTTP/2, and this connection is at its end."""
+        wire = self.wire
+        return bytes(wire.reader.buffer) if wire.speaks_http2 else None
+
+    def begin_drain(self) -> None:
+        """The server is about to stop: HTTP/1.1 has no word for that between two requests."""
 
     def drain(self) -> None:
         """The server is stopping: an idle connection ends now, a busy one after its exchange."""

@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
-from trioserve.connection.files import open_regular_file
+from trioserve.connection.files import measure_file, open_to_send
 from trioserve.errors import AppProtocolError, ClientDisconnectedError
 from trioserve.protocols.fields import reason_phrase
 from trioserve.protocols.http1 import (
@@ -26,6 +25,7 @@ from trioserve.protocols.http1 import (
     RequestReader,
     ResponseEncoder,
 )
+from trioserve.protocols.http2.preface import begins_like_preface
 from trioserve.transports import Peer
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trioserve.connection.owner import Owner
     from trioserve.context import ServerContext
     from trioserve.transports import Transport
+    from trioserve.types import Headers
 
 __all__ = ["Http1Wire"]
 
@@ -64,6 +65,7 @@ class Http1Wire:
         deadline: when ``expire`` is to be called; math.inf while nothing is waited for.
         ending: no further request is to be read.
         idle: the connection ended between two exchanges, so no response is on its way.
+        speaks_http2: it began with HTTP/2's preface, which lies in the reader's buffer.
     """
 
     __slots__ = (
@@ -72,6 +74,7 @@ class Http1Wire:
         "_expired",
         "_head_deadline",
         "_max_body_size",
+        "_may_be_http2",
         "_owner",
         "_request",
         "_shared",
@@ -81,12 +84,20 @@ class Http1Wire:
         "exchange",
         "idle",
         "reader",
+        "speaks_http2",
         "transport",
     )
 
     _request: RequestHead
 
-    def __init__(self, shared: ServerContext, transport: Transport, owner: Owner) -> None:
+    def __init__(
+        self,
+        shared: ServerContext,
+        transport: Transport,
+        owner: Owner,
+        *,
+        may_be_http2: bool = False,
+    ) -> None:
         self._shared = shared
         self._owner = owner
         self.transport = transport
@@ -101,6 +112,8 @@ class Http1Wire:
         self._body_waited = 0.0
         self._head_deadline = math.inf
         self._max_body_size = shared.config.max_body_size or math.inf
+        self._may_be_http2 = may_be_http2
+        self.speaks_http2 = False
 
     # -- heads ------------------------------------------------------------------------------
 
@@ -117,7 +130,11 @@ class Http1Wire:
                     pause = self.transport.pause()  # no row of requests keeps others waiting
                     if pause is not None:
                         await pause
-                    request = reader.next_request()
+                    request = None
+                    if not self._may_be_http2 or not self._looks_like_http2():
+                        request = reader.next_request()
+                    if self.speaks_http2:
+                        return None
                     if request is not None:
                         break
                     if self._expired:
@@ -138,6 +155,13 @@ class Http1Wire:
             return None
         self._head_deadline = math.inf
         return request
+
+    def _looks_like_http2(self) -> bool:
+        """Whether what has come may be, or is, HTTP/2's preface (RFC 9113 section 3.3)."""
+        verdict = begins_like_preface(self.reader.buffer)
+        self._may_be_http2 = verdict is None
+        self.speaks_http2 = verdict is True
+        return verdict is not False
 
     def _came_after_all(self) -> bool:
         """A request that came after a stop had ended the wait for it, but before the close."""
@@ -189,6 +213,11 @@ class Http1Wire:
         return self.exchange is None and not self.reader.buffer and self.reader.request_complete
 
     # -- a request's body -------------------------------------------------------------------
+
+    @property
+    def request_trailers(self) -> Headers:
+        """See Carrier."""
+        return self.reader.trailers
 
     async def receive_body(self) -> tuple[bytes, bool] | None:
         """See Carrier."""
@@ -346,12 +375,7 @@ class Http1Wire:
         """See Carrier."""
         if not isinstance(file, str):
             return await self._send_open_file(head, file, offset, count, more, trailers)
-        try:
-            opened = await trio.to_thread.run_sync(open_regular_file, file)
-        except (OSError, ValueError) as exc:
-            # To an application an OSError of send() would mean that the client has left.
-            raise AppProtocolError(f"the file of a pathsend can't be opened: {exc}") from exc
-        with opened:
+        with await trio.to_thread.run_sync(open_to_send, file) as opened:
             return await self._send_open_file(head, opened, 0, count, more, trailers)
 
     async def _send_open_file(
@@ -365,13 +389,7 @@ class Http1Wire:
     ) -> int:
         encoder = self.encoder
         transport = self.transport
-        try:
-            start = file.tell() if offset is None else offset
-            size = max(0, os.fstat(file.fileno()).st_size - start)
-        except (OSError, ValueError) as exc:  # closed, a pipe, or without a descriptor
-            raise AppProtocolError(f"{file!r} can't be sent: {exc}") from exc
-        if count is not None:
-            size = min(size, count)
+        start, size = measure_file(file, offset, count)
         pieces = []
         if head is not None:
             whole = None if more or trailers else size

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from trioserve.protocols.errors import RemoteProtocolError
 from trioserve.protocols.fields import FORBIDDEN_IN_TRAILERS, TOKEN
+
+if TYPE_CHECKING:
+    from trioserve.types import Headers
 
 __all__ = ["ChunkedDecoder"]
 
@@ -25,7 +28,7 @@ _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-
 _SIZE_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,16})((?:;" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?)*+)"
 )
-_TRAILER: Final = re.compile(rb"(" + TOKEN + rb"++):[\t\x20-\x7e\x80-\xff]*+")
+_TRAILER: Final = re.compile(rb"(" + TOKEN + rb"++):([\t\x20-\x7e\x80-\xff]*+)")
 
 #: A size line: 16 digits and what a sane extension may add.
 MAX_SIZE_LINE: Final = 1024
@@ -47,6 +50,7 @@ class ChunkedDecoder:
     Attributes:
         done: the last chunk and the trailer section have come.
         unused: what followed the body (the next request's first bytes).
+        trailers: the fields of the trailer section, names in lower case.
     """
 
     __slots__ = (
@@ -56,8 +60,8 @@ class ChunkedDecoder:
         "_max_fields",
         "_remaining",
         "_state",
-        "_trailers",
         "done",
+        "trailers",
         "unused",
     )
 
@@ -66,7 +70,7 @@ class ChunkedDecoder:
         self._line = b""
         self._remaining = 0
         self._extensions = 0
-        self._trailers = 0
+        self.trailers: Headers = []
         self._max_fields = max_fields
         self._max_field_size = max_field_size
         self.done = False
@@ -156,6 +160,6 @@ class ChunkedDecoder:
             raise RemoteProtocolError(400, "a trailer is no field line (RFC 9112 section 7.1.2)")
         if match[1].lower() in FORBIDDEN_IN_TRAILERS:
             raise RemoteProtocolError(400, "a trailer that frames or routes (RFC 9110 6.5.1)")
-        self._trailers += 1
-        if self._trailers > self._max_fields:
+        self.trailers.append((match[1].lower(), match[2].strip(b" \t")))
+        if len(self.trailers) > self._max_fields:
             raise RemoteProtocolError(431, f"more than {self._max_fields} trailers")

@@ -55,6 +55,7 @@ class RequestReader:
         buffer: what nobody has taken yet, from ``_pos`` on; empty when all is taken.
         request_complete: the current request's body has been taken whole (or it has none).
         body_size: bytes of the current body that were handed out so far.
+        trailers: the fields after the last body, once it has been taken whole.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class RequestReader:
         "body_size",
         "buffer",
         "request_complete",
+        "trailers",
     )
 
     def __init__(self, options: Http1Options) -> None:
@@ -92,6 +94,7 @@ class RequestReader:
         self._remaining = 0
         self.request_complete = True
         self.body_size = 0
+        self.trailers: Headers = []
 
     def receive_data(self, data: bytes) -> None:
         """Appends what the peer sent."""
@@ -141,6 +144,8 @@ class RequestReader:
         else:
             self.request_complete = True
             self.body_size = 0
+            if self.trailers:
+                self.trailers = []
         return request
 
     def _parse(self, head: bytes, line_end: int) -> RequestHead:
@@ -241,6 +246,7 @@ class RequestReader:
 
     def _begin_body(self, content_length: int) -> None:
         self.body_size = 0
+        self.trailers = []
         self.request_complete = False
         self._parser.start_over()
         if content_length == CHUNKED:
@@ -270,6 +276,7 @@ class RequestReader:
             data = decoder.feed(data)
             if decoder.done:
                 self.request_complete = True
+                self.trailers = decoder.trailers
                 self._decoder = None
                 self.buffer = decoder.unused
                 self._pos = 0

@@ -4,16 +4,26 @@
 from trioserve.protocols.http2.engine import Engine, Listener, LocalSettings, StreamPriority
 from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError, MalformedRequest
 from trioserve.protocols.http2.floods import FrameMeter
+from trioserve.protocols.http2.h2_engine import H2Engine, engine_package
 from trioserve.protocols.http2.preface import PREFACE, begins_like_preface
-from trioserve.protocols.http2.priority import Priority, WriteOrder, parse_priority
+from trioserve.protocols.http2.priority import (
+    PRIORITY_UPDATE,
+    Priority,
+    WriteOrder,
+    parse_priority,
+    parse_priority_update,
+)
+from trioserve.protocols.http2.profiles import local_settings
 from trioserve.protocols.http2.request import Http2RequestHead, parse_request, parse_trailers
 from trioserve.protocols.http2.response import Http2Response
 
 __all__ = [
     "PREFACE",
+    "PRIORITY_UPDATE",
     "Engine",
     "ErrorCode",
     "FrameMeter",
+    "H2Engine",
     "Http2ConnectionError",
     "Http2RequestHead",
     "Http2Response",
@@ -24,7 +34,10 @@ __all__ = [
     "StreamPriority",
     "WriteOrder",
     "begins_like_preface",
+    "engine_package",
+    "local_settings",
     "parse_priority",
+    "parse_priority_update",
     "parse_request",
     "parse_trailers",
 ]

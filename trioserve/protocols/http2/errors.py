@@ -33,12 +33,14 @@ class Http2ConnectionError(Exception):
     Attributes:
         code: for the GOAWAY frame.
         reason: one sentence: what came and what was expected.
+        announced: the GOAWAY is among what the engine has to send already.
     """
 
-    def __init__(self, code: ErrorCode, reason: str) -> None:
+    def __init__(self, code: ErrorCode, reason: str, *, announced: bool = False) -> None:
         super().__init__(f"{code.name}: {reason}")
         self.code = code
         self.reason = reason
+        self.announced = announced
 
 
 class MalformedRequest(Exception):

@@ -105,7 +105,7 @@ class H2Engine:
             events = self._h2.receive_data(data)
         except library.protocol_error as exc:
             code = getattr(exc, "error_code", ErrorCode.PROTOCOL_ERROR)
-            raise Http2ConnectionError(ErrorCode(int(code)), str(exc)) from exc
+            raise Http2ConnectionError(_known(code), str(exc), announced=True) from exc
         listener = self._listener
         handlers = library.handlers
         for event in events:
@@ -157,6 +157,10 @@ class H2Engine:
 
     def _send_raw(self, frame: bytes) -> None:
         self._before += (self._h2.data_to_send(), frame)
+
+
+def _known(code: int) -> ErrorCode:
+    return ErrorCode(int(code)) if int(code) <= max(ErrorCode) else ErrorCode.PROTOCOL_ERROR
 
 
 def _encode_frame(frame_type: int, payload: bytes) -> bytes:

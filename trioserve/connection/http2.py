@@ -1,0 +1,684 @@
+# SPDX-License-Identifier: MIT
+"""One HTTP/2 connection: many exchanges at a time.
+
+Tasks, all in the nursery of ``run``:
+
+==========  =========================================================================
+``run``     reads, and has the engine tell what has come; waits for the others at the end
+writer      gives the transport what there is to be sent; ended by ``run``, last of all
+a stream    each runs the application for one request, in a cancel scope of its own
+==========  =========================================================================
+
+No task is switched to for writing: who has something to say gives it to the engine, and the writer
+flushes when all that can run have run. DATA that can't go at once waits in its stream, and the
+writer takes it frame by frame, in the order of their priorities, as the client's windows allow. So
+what is urgent overtakes what was there before it.
+
+What bounds memory: the windows, for what comes; HIGH_WATER of each stream, for bodies that go; and
+nothing is read while more than MAX_UNSENT bytes wait for the socket.
+
+Border: what one request's application raises ends that stream. What the client does wrong ends its
+connection by a GOAWAY; its other requests have their grace.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trioserve.asgi.background import contain
+from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
+from trioserve.asgi.scope import HttpScopes
+from trioserve.connection import outcomes
+from trioserve.connection.http2_stream import Http2Stream
+from trioserve.errors import ClientDisconnectedError
+from trioserve.protocols.errors import RemoteProtocolError
+from trioserve.protocols.fields import reason_phrase
+from trioserve.protocols.http2 import (
+    PRIORITY_UPDATE,
+    ErrorCode,
+    FrameMeter,
+    H2Engine,
+    Http2ConnectionError,
+    Http2Response,
+    MalformedRequest,
+    Priority,
+    StreamPriority,
+    WriteOrder,
+    engine_package,
+    local_settings,
+    parse_priority,
+    parse_priority_update,
+    parse_request,
+    parse_trailers,
+)
+from trioserve.transports import Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from trioserve.context import ServerContext
+    from trioserve.transports import Transport
+    from trioserve.types import Headers
+
+    Fields = Sequence[tuple[bytes, bytes]]
+
+__all__ = ["Http2Connection"]
+
+_log = logging.getLogger("trioserve.error")
+
+#: Bytes of one flush, about: what is more urgent by then overtakes the rest.
+FLUSH_SIZE: Final = 64 * 1024
+#: Bytes that may wait for the socket before nothing more is read.
+MAX_UNSENT: Final = 256 * 1024
+#: Bytes after which a task that never had to wait lets the others run.
+YIELD_SIZE: Final = 64 * 1024
+_MESSAGE_COST: Final = 256
+#: After our last byte: how long, and how much, to read on so that no reset overtakes it.
+LINGER_TIMEOUT: Final = 2.0
+LINGER_SIZE: Final = 16 * 1024 * 1024
+#: Priorities that are remembered of streams that haven't been opened.
+_MAX_EARLY_PRIORITIES: Final = 100
+#: "No limit yet": the first of the two GOAWAY frames of a graceful end (RFC 9113 section 6.8).
+_ANY_STREAM: Final = 2**31 - 1
+
+
+class Http2Connection:
+    """See this file's head. The Listener of its engine.
+
+    Attributes:
+        shared: the server's context.
+        transport: below.
+        deadline: when ``expire`` is to be called.
+        max_body_size: of a request; inf = no limit.
+    """
+
+    def __init__(
+        self,
+        shared: ServerContext,
+        transport: Transport,
+        scheme: str,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        on_closed: Callable[[Http2Connection], None],
+    ) -> None:
+        config = shared.config
+        self.shared = shared
+        self.transport = transport
+        self.max_body_size = config.max_body_size or math.inf
+        self._on_closed = on_closed
+        self._scopes = HttpScopes(scheme, client, server, config.root_path, shared.state)
+        self._settings = local_settings(config)
+        self._engine = H2Engine(self, self._settings, engine_package(config.http2_engine))
+        self._meter = FrameMeter(2 * self._settings.max_header_list_size, shared.now())
+        self._streams: dict[int, Http2Stream] = {}
+        self._order: WriteOrder[Http2Stream] = WriteOrder()
+        self._early_priorities: dict[int, Priority] = {}
+        self._weights: dict[int, StreamPriority] = {}
+        self._requests = 0
+        self._last_stream_id = _ANY_STREAM  # later ones are refused
+        self._over = False  # nothing is read any more
+        self._failed = False  # the protocol was broken, or the peer lost: nothing can be sent
+        self._expired = False
+        self._head_deadline = math.inf
+        self._idle_deadline = shared.now() + shared.header_timeout
+        self.deadline = self._idle_deadline
+        self._writer: trio.lowlevel.Task | None = None
+        self._due = False
+        self._unsent = 0
+        self._unyielded = 0
+        self._progress = trio.lowlevel.ParkingLot()  # something was sent, or a stream has ended
+        self._nursery: trio.Nursery
+        transport.on_activity = self._on_activity
+
+    # -- the task ---------------------------------------------------------------------------
+
+    async def run(self, data: bytes = b"") -> None:
+        """Serves the connection until it ends.
+
+        Args:
+            data: what has come of it already.
+
+        *Cancellation*: its requests are cancelled, and it is closed at once.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._write)
+                self._flush_soon()
+                await self._read(data)
+                await self._finish()
+                self._nursery.cancel_scope.cancel()
+        except BaseException as exc:
+            failure = contain(exc)
+            if failure is not None:
+                _log.error("a connection failed inside the server", exc_info=failure)
+        finally:
+            try:
+                closing = self.transport.close()
+                if closing is not None:
+                    await closing
+            except Exception:  # the border again: a stream of any kind may fail to close
+                _log.exception("a connection failed to close")
+            finally:
+                self._on_closed(self)
+
+    async def _read(self, data: bytes) -> None:
+        """Takes what comes, until nothing more is to be taken."""
+        while not self._over:
+            if not data:
+                data = await self.transport.receive()
+                if not data:
+                    return
+            try:
+                now = self.shared.now()
+                self._meter.feed(data, now)
+                self._engine.receive(data)
+                self._note_head(now)
+            except Http2ConnectionError as exc:
+                self._fail(exc)
+                return
+            data = b""
+            self._flush_soon()
+            while self._unsent > MAX_UNSENT and not self._failed:
+                await self._progress.park()
+
+    def _note_head(self, now: float) -> None:
+        """From its first byte on a header section has one deadline, however it trickles in."""
+        if not self._meter.in_header_block:
+            self._head_deadline = math.inf
+        elif self._head_deadline == math.inf:
+            self._head_deadline = now + self.shared.header_timeout
+            self.note_deadline(self._head_deadline)
+
+    def _fail(self, error: Http2ConnectionError) -> None:
+        """The client has broken the protocol (RFC 9113 section 5.4.1)."""
+        _log.info("a connection is ended: %s", error)
+        if not error.announced:
+            self._engine.goaway(self._engine.highest_stream_id, error.code, error.reason.encode())
+        self._failed = True
+        self._flush_soon()
+
+    async def _finish(self) -> None:
+        """The end: requests under way have their grace, and what is to be sent is."""
+        transport = self.transport
+        self._over = True
+        unreachable = self._failed or transport.peer is Peer.LOST
+        for stream in list(self._streams.values()):
+            stream.leave(unreachable=unreachable)
+        if unreachable:
+            await self._flush()
+            await self._linger()
+        while self._streams:
+            await self._progress.park()
+        if not unreachable:
+            if transport.peer is Peer.PRESENT:
+                self._engine.goaway(self._engine.highest_stream_id, ErrorCode.NO_ERROR)
+                self._flush_soon()
+            await self._flush()
+            await self._linger()
+
+    async def _flush(self) -> None:
+        """Until all that is to be sent is with the transport; the writer's deadlines bound it."""
+        while (self._due or self._unsent) and self.transport.peer is not Peer.LOST:
+            await self._progress.park()
+
+    async def _linger(self) -> None:
+        """Our last byte, and a while of reading, so that the client gets to read what we sent."""
+        transport = self.transport
+        if transport.peer is not Peer.PRESENT:
+            return
+        with trio.move_on_after(LINGER_TIMEOUT):
+            waiting = transport.shut_down_writing()
+            if waiting is not None:
+                await waiting
+            size = 0
+            while size < LINGER_SIZE:
+                data = await transport.receive()
+                if not data:
+                    break
+                size += len(data)
+
+    # -- the writer -------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        transport = self.transport
+        while True:
+            self._due = False
+            self._take_frames()
+            data = self._engine.take()
+            if not data:
+                self._unsent = 0
+                self._progress.unpark_all()
+                if not self._due:
+                    self._writer = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+                continue
+            self._unsent = len(data)
+            try:
+                waiting = transport.write(data)
+                if waiting is not None:
+                    await waiting
+            except ClientDisconnectedError:
+                self._lose()
+                return
+            self._unsent = 0
+            self._progress.unpark_all()
+            if self._order:
+                await trio.lowlevel.checkpoint()  # what is more urgent may come meanwhile
+
+    def _take_frames(self) -> None:
+        """Gives DATA to the engine, the most urgent first, for one flush."""
+        if self._failed:
+            return
+        engine = self._engine
+        room = FLUSH_SIZE - self._unsent
+        while room > 0:
+            stream = self._order.next()
+            if stream is None:
+                return
+            window = engine.window(stream.id)
+            before = self._unsent
+            if not stream.write_frame(window, engine.max_frame_size):
+                self._order.discard(stream)
+            room -= self._unsent - before
+
+    def _flush_soon(self) -> None:
+        self._due = True
+        if self._writer is not None:
+            trio.lowlevel.reschedule(self._writer)
+            self._writer = None
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _lose(self) -> None:
+        """Nothing reaches the client any more."""
+        self._failed = True
+        self._unsent = 0
+        self._due = False
+        for stream in list(self._streams.values()):
+            stream.leave(unreachable=True)
+        self._progress.unpark_all()
+        self.transport.interrupt()
+
+    def _on_activity(self) -> None:
+        """From the transport: the peer goes, or sends what nobody waits for."""
+        if self.transport.peer is Peer.LOST and not self._failed:
+            self._lose()
+
+    # -- what streams ask -------------------------------------------------------------------
+
+    def send_headers(self, stream: Http2Stream, fields: Headers, *, end: bool) -> None:
+        """A header section of this stream."""
+        self._engine.send_headers(stream.id, fields, end)
+        self._note_unsent(_MESSAGE_COST)
+
+    def send_data_at_once(self, stream: Http2Stream, body: bytes | memoryview, end: bool) -> bool:
+        """A whole message in one frame, if nothing else waits and the client takes it now."""
+        if self._order or self._unsent > FLUSH_SIZE:
+            return False
+        size = len(body)
+        engine = self._engine
+        if size > engine.max_frame_size or (size and size > engine.window(stream.id)):
+            return False
+        if size or end:
+            self.send_data(stream, body, end)
+        return True
+
+    def send_data(self, stream: Http2Stream, body: bytes | memoryview, end: bool) -> None:
+        """A DATA frame."""
+        self._engine.send_data(stream.id, body, end)
+        self._meter.note_sent(len(body))
+        self._note_unsent(len(body))
+
+    def _note_unsent(self, size: int) -> None:
+        self._unsent += size
+        self._flush_soon()
+
+    def enqueue(self, stream: Http2Stream) -> None:
+        """The stream has something that couldn't go at once."""
+        self._order.add(stream)
+        self._flush_soon()
+
+    def withdraw(self, stream: Http2Stream) -> None:
+        """The stream has nothing to send any more."""
+        self._order.discard(stream)
+
+    def acknowledge(self, stream: Http2Stream, size: int) -> None:
+        """``size`` bytes of what has come on this stream were taken."""
+        if size and not self._failed:
+            self._engine.acknowledge(stream.id, size)
+            self._flush_soon()
+
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """Ends the stream, both ways."""
+        if not self._failed and not stream.gone:
+            self._engine.reset(stream.id, code)
+            self._flush_soon()
+
+    def answer(self, stream: Http2Stream, status: int, reason: str) -> None:
+        """Answers in the application's place, and ends the stream."""
+        exchange = stream.exchange
+        fields = self._refuse(stream.id, status, reason, head_only=stream.head.method == "HEAD")
+        exchange.status = status
+        exchange.headers = fields[1:]
+        stream.ended = True
+        if not stream.request_ended:
+            self.reset(stream, ErrorCode.NO_ERROR)
+
+    def _refuse(self, stream_id: int, status: int, reason: str, *, head_only: bool) -> Headers:
+        text = f"{status} {reason_phrase(status)}"
+        body = (f"{text}: {reason}\n" if reason else f"{text}\n").encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        response = Http2Response(head_only=head_only)
+        fields = response.make_head(status, headers, len(body), self.shared.default_fields())
+        fits = response.has_body and len(body) <= self._engine.window(stream_id)
+        if not fits and not head_only:
+            fields = [field for field in fields if field[0] != b"content-length"]
+        self._engine.send_headers(stream_id, fields, not fits)
+        if fits:
+            self._engine.send_data(stream_id, body, True)
+        self._note_unsent(len(body) + _MESSAGE_COST)
+        return fields
+
+    def pause(self, size: int) -> Awaitable[None] | None:
+        """A checkpoint to be awaited if YIELD_SIZE bytes went by without one, else None."""
+        self._unyielded += size + _MESSAGE_COST
+        if self._unyielded < YIELD_SIZE:
+            return None
+        self._unyielded = 0
+        return self._yield()
+
+    async def _yield(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while self._unsent > MAX_UNSENT and not self._failed:
+            await self._progress.park()
+
+    def note_deadline(self, deadline: float) -> None:
+        """A wait for the client ends then."""
+        self.deadline = min(self.deadline, deadline)
+
+    def too_large(self) -> RemoteProtocolError:
+        """A request's body is beyond max_body_size."""
+        return RemoteProtocolError(413, f"the body is larger than {self.max_body_size} bytes")
+
+    def response_ended(self, stream: Http2Stream) -> None:
+        """All of the stream's response is with the engine."""
+        self._meter.note_response()
+        if not stream.request_ended:
+            # RFC 9113 section 8.1: the client needn't send the rest of its request.
+            self.reset(stream, ErrorCode.NO_ERROR)
+
+    def response_completed(self, stream: Http2Stream) -> None:
+        """The exchange is over, as far as its client is concerned."""
+        stream.limit.lift()  # what the application does from now on is not limited by us
+        self._log_access(stream)
+
+    def _log_access(self, stream: Http2Stream) -> None:
+        outcomes.log_access(
+            self.shared, stream.exchange, stream.began, has_body=stream.response.has_body
+        )
+
+    # -- what comes: the Listener -----------------------------------------------------------
+
+    def on_request(
+        self, stream_id: int, fields: Fields, end_stream: bool, priority: StreamPriority | None
+    ) -> None:
+        """See Listener."""
+        if not self._may_open(stream_id):
+            self._engine.reset(stream_id, ErrorCode.REFUSED_STREAM)
+            return
+        if priority is not None:
+            self._weights[stream_id] = priority
+        config = self.shared.config
+        try:
+            head = parse_request(fields, end_stream, config, self._settings.max_header_list_size)
+            if head.content_length > self.max_body_size:
+                raise self.too_large()
+        except MalformedRequest as exc:
+            _log.info("refused a request: %s", exc)
+            self._meter.note_reset(self.shared.now())
+            self._engine.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
+            return
+        except RemoteProtocolError as exc:
+            _log.info("refused a request: %s", exc)
+            self._meter.note_reset(self.shared.now())
+            head_only = (b":method", b"HEAD") in fields
+            self._refuse(stream_id, exc.status, exc.reason, head_only=head_only)
+            if not end_stream:
+                self._engine.reset(stream_id, ErrorCode.NO_ERROR)
+            return
+        self._begin(stream_id, head, end_stream)
+
+    def _may_open(self, stream_id: int) -> bool:
+        """Whether one more request may be served.
+
+        A request whose client has reset it counts until its application has ended.
+        """
+        if self._over or stream_id > self._last_stream_id:
+            return False
+        most = self._settings.max_concurrent_streams
+        if len(self._streams) < most:
+            return True
+        self._meter.note_reset(self.shared.now())
+        return (
+            len(self._streams) < 2 * most
+            and sum(not stream.gone for stream in self._streams.values()) < most
+        )
+
+    def _begin(self, stream_id: int, head: Any, end_stream: bool) -> None:
+        shared = self.shared
+        early = self._early_priorities.pop(stream_id, None)
+        priority = early or parse_priority(head.priority)
+        stream = Http2Stream(self, stream_id, head, priority, request_ended=end_stream)
+        weights = self._weights.pop(stream_id, _DEFAULT_WEIGHTS)
+        stream.begin(
+            self._scopes.make(
+                head,
+                "2",
+                {
+                    **shared.extensions,
+                    "trioserve": TrioExtension(stream.scope, shared.background.nursery),
+                    "http.response.pathsend": NO_OPTIONS,
+                    "http.response.trailers": NO_OPTIONS,
+                    "http.response.early_hint": NO_OPTIONS,
+                    "http.response.priority": {
+                        "urgency": priority.urgency,
+                        "incremental": priority.incremental,
+                        "weight": weights.weight,
+                        "depends_on": weights.depends_on,
+                    },
+                },
+            )
+        )
+        self._streams[stream_id] = stream
+        self._idle_deadline = math.inf
+        if shared.request_timeout != math.inf:
+            stream.limit.set(stream.began + shared.request_timeout)
+        self._requests += 1
+        if self._requests == shared.config.max_requests_per_connection:
+            self.drain()
+        self._nursery.start_soon(self._run_stream, stream)
+
+    def on_data(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> None:
+        """See Listener."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.gone or stream.exchange.response_complete:
+            self._engine.acknowledge(stream_id, size)
+            if stream is not None:
+                stream.request_ended = end_stream
+            return
+        stream.receive_data(data, size, end_stream)
+
+    def on_trailers(self, stream_id: int, fields: Fields) -> None:
+        """See Listener."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            stream.receive_trailers(parse_trailers(fields, self.shared.config))
+        except MalformedRequest as exc:
+            _log.info("refused a request's trailers: %s", exc)
+            self._engine.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
+            stream.leave(unreachable=True)
+
+    def on_reset(self, stream_id: int, code: int) -> None:
+        """See Listener."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.gone:
+            return
+        if not stream.ended:
+            self._meter.note_reset(self.shared.now())
+        stream.leave(unreachable=True)
+
+    def on_window(self, stream_id: int) -> None:
+        """See Listener."""
+        if stream_id:
+            stream = self._streams.get(stream_id)
+            if stream is not None and stream.has_output:
+                self._order.add(stream)
+            return
+        for stream in self._streams.values():
+            if stream.has_output:
+                self._order.add(stream)
+
+    def on_settings(self) -> None:
+        """See Listener: windows may have changed."""
+        self.on_window(0)
+        if self._idle_deadline != math.inf and not self._requests:
+            self._idle_deadline = self.shared.now() + self.shared.keep_alive_timeout
+
+    def on_priority(self, stream_id: int, priority: StreamPriority) -> None:
+        """See Listener: told to applications only; RFC 9113 section 5.3.2 has given it up."""
+        if stream_id > self._engine.highest_stream_id and len(self._weights) < (
+            _MAX_EARLY_PRIORITIES
+        ):
+            self._weights[stream_id] = priority
+
+    def on_extension(self, frame_type: int, stream_id: int, payload: bytes) -> None:
+        """See Listener."""
+        if frame_type != PRIORITY_UPDATE:
+            return
+        prioritized, priority = parse_priority_update(stream_id, payload)
+        stream = self._streams.get(prioritized)
+        if stream is not None:
+            waits = stream in self._order
+            self._order.discard(stream)
+            stream.priority = priority
+            if waits:
+                self._order.add(stream)
+        elif prioritized > self._engine.highest_stream_id:
+            if len(self._early_priorities) < _MAX_EARLY_PRIORITIES:
+                self._early_priorities[prioritized] = priority
+
+    def on_goaway(self, code: int) -> None:
+        """See Listener: the client ends the connection when it has its responses."""
+        if not self._streams:
+            self._end_soon()
+        self._last_stream_id = 0
+
+    # -- a stream's task --------------------------------------------------------------------
+
+    async def _run_stream(self, stream: Http2Stream) -> None:
+        """Runs the application for one request.
+
+        *Errors handled here*: whatever the application raises.
+        """
+        exchange = stream.exchange
+        scope = stream.scope
+        try:
+            with scope:
+                try:
+                    await self.shared.app(exchange.scope, exchange.receive, exchange.send)
+                    if not exchange.response_complete:
+                        outcomes.log_return(exchange)
+                except BaseException as exc:
+                    failure = contain(exc)
+                    if failure is not None:
+                        outcomes.log_failure(exchange, failure)
+            if not exchange.response_complete:
+                self._answer_for_the_application(stream, cancelled=scope.cancelled_caught)
+        finally:
+            self._end_stream(stream)
+
+    def _answer_for_the_application(self, stream: Http2Stream, *, cancelled: bool) -> None:
+        """Where the application has ended and its response is not complete; never fakes an end."""
+        exchange = stream.exchange
+        if cancelled:
+            by_timeout = stream.limit.at <= self.shared.now()
+            outcomes.log_cancellation(exchange, by_timeout=by_timeout)
+        exchange.disconnect(unreachable=True)
+        if stream.gone or stream.ended or self._failed:
+            pass
+        elif stream.response.started or (exchange.told and exchange.status == 0):
+            self._engine.reset(stream.id, ErrorCode.INTERNAL_ERROR)
+        elif cancelled:
+            self.answer(stream, 503, "the request was cancelled")
+        else:
+            self.answer(stream, 500, "")
+        self._log_access(stream)
+
+    def _end_stream(self, stream: Http2Stream) -> None:
+        del self._streams[stream.id]
+        unread = stream.close()
+        if not self._failed:
+            if not stream.ended:
+                self._engine.reset(stream.id, ErrorCode.INTERNAL_ERROR)
+            if unread:
+                self._engine.acknowledge(stream.id, unread)
+            self._flush_soon()
+        if not self._streams:
+            now = self.shared.now()
+            self._idle_deadline = now + self.shared.keep_alive_timeout
+            self.note_deadline(self._idle_deadline)
+            if self._last_stream_id != _ANY_STREAM:
+                self._end_soon()
+        self._progress.unpark_all()
+
+    # -- from outside -----------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        now = self.shared.now()
+        for stream in list(self._streams.values()):
+            if stream.deadline <= now:
+                stream.expire(now)
+        if min(self._head_deadline, self._idle_deadline) <= now:
+            self._idle_deadline = self._head_deadline = math.inf
+            if not self._streams and self.transport.has_arrived():
+                self._idle_deadline = now + self.shared.header_timeout
+            else:
+                self._end_soon()
+        self.deadline = min(
+            self._head_deadline,
+            self._idle_deadline,
+            min((stream.deadline for stream in self._streams.values()), default=math.inf),
+        )
+
+    def begin_drain(self) -> None:
+        """The server is about to stop: asks the client to open no more streams."""
+        if not self._over and self._last_stream_id == _ANY_STREAM:
+            self._engine.goaway(_ANY_STREAM, ErrorCode.NO_ERROR)
+            self._flush_soon()
+
+    def drain(self) -> None:
+        """No request is served after those that are under way; then the connection ends."""
+        if self._over or self._last_stream_id != _ANY_STREAM:
+            return
+        self._last_stream_id = self._engine.highest_stream_id
+        self._engine.goaway(self._last_stream_id, ErrorCode.NO_ERROR)
+        self._flush_soon()
+        if not self._streams:
+            self._end_soon()
+
+    def _end_soon(self) -> None:
+        """Nothing more is read; ``run`` does what is left to be done."""
+        self._over = True
+        self.transport.interrupt()
+
+
+_DEFAULT_WEIGHTS: Final = StreamPriority()

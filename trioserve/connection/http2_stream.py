@@ -1,0 +1,498 @@
+# SPDX-License-Identifier: MIT
+"""One stream of an HTTP/2 connection: the carrier of its exchange.
+
+No task of its own. What has come of the body waits here until the application takes it, and only
+then the client is given credit for as much (RFC 9113 section 5.2): a slow application slows its own
+client. What the client can't take yet of the response waits here too, and while it is more than
+HIGH_WATER the application waits as well: a slow client bounds what its own response may hold.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import deque
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import trio
+
+from trioserve.asgi.exchange import HttpExchange
+from trioserve.connection.files import measure_file, open_to_send
+from trioserve.connection.limits import ScopeLimit
+from trioserve.errors import AppProtocolError, ClientDisconnectedError
+from trioserve.protocols.errors import RemoteProtocolError
+from trioserve.protocols.http2 import ErrorCode, Http2Response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+
+    from trioserve.connection.http2 import Http2Connection
+    from trioserve.protocols.http2 import Http2RequestHead, Priority
+    from trioserve.types import Headers, Scope
+
+__all__ = ["Http2Stream"]
+
+_log = logging.getLogger("trioserve.error")
+
+#: Bytes of a response that may wait for its client before the application waits, too; and to how
+#: many they must fall before it goes on.
+HIGH_WATER: Final = 64 * 1024
+LOW_WATER: Final = 16 * 1024
+#: A body must bring this many bytes a second, body_timeout allowed for.
+MIN_BODY_RATE: Final = 500
+#: Bytes of DATA frames that are handed to the application as one message.
+_JOIN_SIZE: Final = 128 * 1024
+_FILE_READ_SIZE: Final = 256 * 1024
+
+
+class Http2Stream:
+    """See Carrier, and this file's head.
+
+    Attributes:
+        id: the stream's.
+        priority: of its response (RFC 9218).
+        scope: the cancel scope that its application runs in, and ``limit`` our deadline on it.
+        began: when the request came, by the server's clock.
+        request_ended: all of the request has come.
+        ended: all of the response is with the engine.
+        gone: the stream was reset, by either side, or its connection is lost.
+        deadline: when ``expire`` is to be called.
+    """
+
+    __slots__ = (
+        "_body_size",
+        "_body_waited",
+        "_connection",
+        "_expect_continue",
+        "_inbox",
+        "_last",
+        "_out",
+        "_out_size",
+        "_out_trailers",
+        "_reader",
+        "_room",
+        "_stalled_at",
+        "_wait_until",
+        "began",
+        "ended",
+        "exchange",
+        "gone",
+        "head",
+        "id",
+        "limit",
+        "priority",
+        "request_ended",
+        "request_trailers",
+        "response",
+        "scope",
+    )
+
+    exchange: HttpExchange
+
+    def __init__(
+        self,
+        connection: Http2Connection,
+        stream_id: int,
+        head: Http2RequestHead,
+        priority: Priority,
+        *,
+        request_ended: bool,
+    ) -> None:
+        self._connection = connection
+        self.id = stream_id
+        self.head = head
+        self.priority = priority
+        self.scope = trio.CancelScope()
+        self.limit = ScopeLimit(self.scope)
+        self.began = connection.shared.now()
+        self.request_ended = request_ended
+        self.request_trailers: Headers = []
+        self.response = Http2Response(head_only=head.method == "HEAD")
+        self.ended = False
+        self.gone = False
+        self._inbox: deque[tuple[bytes, int]] = deque()
+        self._body_size = 0
+        self._body_waited = 0.0
+        self._expect_continue = head.expect_continue
+        self._reader: trio.lowlevel.Task | None = None
+        self._out: deque[bytes | memoryview] = deque()
+        self._out_size = 0
+        self._out_trailers: Headers | None = None
+        self._last = False  # what is in _out is the end of the body
+        self._room: trio.lowlevel.ParkingLot | None = None
+        self._wait_until = math.inf  # of the wait for the client's body
+        self._stalled_at = math.inf  # of the wait for the client to take what is in _out
+
+    def begin(self, scope: Scope) -> HttpExchange:
+        """The exchange, which has this for its carrier."""
+        self.exchange = HttpExchange(self, scope)
+        return self.exchange
+
+    # -- what the connection tells ----------------------------------------------------------
+
+    def receive_data(self, data: bytes, size: int, ended: bool) -> None:
+        """A DATA frame has come; ``size`` bytes of it count for flow control."""
+        self._body_size += len(data)
+        self.request_ended = ended
+        if self._body_size > self._connection.max_body_size:
+            self._connection.acknowledge(self, size)
+            self.refuse_body(self._connection.too_large())
+            return
+        if data:
+            self._inbox.append((data, size))
+        else:
+            self._connection.acknowledge(self, size)
+        self._wake_reader()
+
+    def receive_trailers(self, trailers: Headers) -> None:
+        """A trailer section has ended the request."""
+        self.request_trailers = trailers
+        self.request_ended = True
+        self._wake_reader()
+
+    def leave(self, *, unreachable: bool) -> None:
+        """The client is leaving, or, if ``unreachable``, gone: the application has its grace."""
+        if unreachable:
+            self.gone = True
+            self._drop_output()
+        exchange = self.exchange
+        if not exchange.disconnected and not exchange.response_complete:
+            shared = self._connection.shared
+            self.limit.set(shared.now() + shared.config.asgi_disconnect_grace_period)
+        if not exchange.response_complete:
+            exchange.disconnect(unreachable=unreachable)
+        self._wake_reader()
+
+    def refuse_body(self, error: RemoteProtocolError) -> None:
+        """A body that breaks a limit: the client hears why, the application of a leave."""
+        _log.info("refused a body: %s", error)
+        if self.exchange.response_complete or self.gone:
+            return
+        if not self.response.started:
+            self._connection.answer(self, error.status, error.reason)
+        else:
+            self._connection.reset(self, ErrorCode.CANCEL)
+        self.leave(unreachable=True)
+
+    @property
+    def deadline(self) -> float:
+        """See above."""
+        return min(self._wait_until, self._stalled_at)
+
+    def expire(self, now: float) -> None:
+        """A deadline has passed: the client sends nothing, or takes nothing."""
+        if self._wait_until <= now:
+            self._wait_until = math.inf
+            self.refuse_body(RemoteProtocolError(408, "the request's body took too long to arrive"))
+        if self._stalled_at <= now:
+            self._stalled_at = math.inf
+            timeout = self._connection.shared.write_timeout
+            _log.info("stream %d is reset: its client took nothing for %g s", self.id, timeout)
+            self._connection.reset(self, ErrorCode.CANCEL)
+            self.leave(unreachable=True)
+
+    def close(self) -> int:
+        """The application has ended: returns how many bytes came that nobody took."""
+        self._drop_output()
+        unread = sum(size for _, size in self._inbox)
+        self._inbox.clear()
+        return unread
+
+    # -- the request's body -----------------------------------------------------------------
+
+    async def receive_body(self) -> tuple[bytes, bool] | None:
+        """See Carrier."""
+        while True:
+            if self._inbox:
+                return self._take_body()
+            if self.request_ended:
+                return b"", False
+            if self.exchange.disconnected or self.exchange.response_complete:
+                return None
+            await self._wait_for_body()
+
+    def _take_body(self) -> tuple[bytes, bool]:
+        inbox = self._inbox
+        data, size = inbox.popleft()
+        if inbox:
+            parts = [data]
+            joined = len(data)
+            while inbox and joined < _JOIN_SIZE:
+                data, more = inbox.popleft()
+                parts.append(data)
+                joined += len(data)
+                size += more
+            data = b"".join(parts)
+        self._connection.acknowledge(self, size)
+        return data, bool(inbox) or not self.request_ended
+
+    async def _wait_for_body(self) -> None:
+        shared = self._connection.shared
+        if self._expect_continue:
+            # Polled in a cancelled scope (Starlette's is_disconnected) it isn't the body that is
+            # asked for.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._expect_continue = False
+            if not self.response.started:
+                self._connection.send_headers(self, self.response.make_interim(100, ()), end=False)
+        began = shared.now()
+        self._wait_until = (
+            began + shared.body_timeout - self._body_waited + self._body_size / MIN_BODY_RATE
+        )
+        self._connection.note_deadline(self._wait_until)
+        self._reader = trio.lowlevel.current_task()
+        try:
+            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+        finally:
+            self._wait_until = math.inf
+            self._body_waited += shared.now() - began
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None:
+            trio.lowlevel.reschedule(self._reader)
+            self._reader = None
+
+    # -- the response -----------------------------------------------------------------------
+
+    def send_response(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        more: bool,
+        trailers: bool,
+    ) -> Awaitable[None] | None:
+        """See Carrier."""
+        whole = None if more or trailers else len(body)
+        self._send_head(status, headers, whole, len(body), more)
+        if not self.response.has_body or whole == 0:
+            return self._connection.pause(len(body))
+        return self._send_data(body, last=not more and not trailers)
+
+    def _send_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        whole: int | None,
+        size: int,
+        more: bool,
+    ) -> None:
+        """The head; it ends the stream where there is no body."""
+        self._check_reachable()
+        response = self.response
+        defaults = self._connection.shared.default_fields()
+        fields = response.make_head(status, headers, whole, defaults)
+        try:
+            response.count_body(size, more)
+        except AppProtocolError:
+            response.started = False  # not a byte of it has left: there can still be a 500
+            raise
+        end = not response.has_body or whole == 0
+        self._connection.send_headers(self, fields, end=end)
+        if end:
+            self._end()
+
+    def send_body(self, body: bytes, more: bool, trailers: bool) -> Awaitable[None] | None:
+        """See Carrier."""
+        self._check_reachable()
+        if not self.response.has_body:
+            return self._connection.pause(len(body))
+        self.response.count_body(len(body), more)
+        return self._send_data(body, last=not more and not trailers)
+
+    def _send_data(self, body: bytes | memoryview, *, last: bool) -> Awaitable[None] | None:
+        connection = self._connection
+        if not self._out and connection.send_data_at_once(self, body, last):
+            if last:
+                self._end()
+            return connection.pause(len(body))
+        if body:
+            self._out.append(body)
+            self._out_size += len(body)
+        self._last = last
+        self._begin_stall()
+        connection.enqueue(self)
+        if last or self._out_size > HIGH_WATER:
+            return self._wait_for_room(0 if last else LOW_WATER)
+        return connection.pause(len(body))
+
+    async def send_file(
+        self,
+        head: tuple[int, Iterable[tuple[bytes, bytes]]] | None,
+        file: BinaryIO | str,
+        offset: int | None,
+        count: int | None,
+        more: bool,
+        trailers: bool,
+    ) -> int:
+        """See Carrier: read in a thread, since a disk may take its time."""
+        if isinstance(file, str):
+            with await trio.to_thread.run_sync(open_to_send, file) as opened:
+                return await self._send_open_file(head, opened, 0, count, more, trailers)
+        return await self._send_open_file(head, file, offset, count, more, trailers)
+
+    async def _send_open_file(
+        self,
+        head: tuple[int, Iterable[tuple[bytes, bytes]]] | None,
+        file: BinaryIO,
+        offset: int | None,
+        count: int | None,
+        more: bool,
+        trailers: bool,
+    ) -> int:
+        start, size = measure_file(file, offset, count)
+        if head is not None:
+            self._send_head(*head, None if more or trailers else size, size, more)
+        else:
+            self._check_reachable()
+            self.response.count_body(size, more)
+        if not self.response.has_body or self.ended:
+            return 0
+        last = not more and not trailers
+        at = start
+        while at < start + size:
+            wanted = min(_FILE_READ_SIZE, start + size - at)
+            # Not seek() and read(): the file may be another request's, too.
+            data = await trio.to_thread.run_sync(os.pread, file.fileno(), wanted, at)
+            if not data:
+                self._connection.reset(self, ErrorCode.INTERNAL_ERROR)
+                self.leave(unreachable=True)
+                raise AppProtocolError(f"a file that was being sent got shorter than {size} bytes")
+            at += len(data)
+            self._check_reachable()
+            waiting = self._send_data(data, last=last and at == start + size)
+            if waiting is not None:
+                await waiting
+        if offset is None:
+            file.seek(at)  # where the next message without an offset goes on
+        if not size and last:
+            waiting = self._send_data(b"", last=True)
+            if waiting is not None:
+                await waiting
+        return size
+
+    def send_trailers(
+        self, headers: Iterable[tuple[bytes, bytes]], more: bool
+    ) -> Awaitable[None] | None:
+        """See Carrier."""
+        fields = self.response.make_trailers(headers)
+        self._check_reachable()
+        if self.ended:
+            return None  # a response without a body has no trailers, either
+        self._out_trailers = [*(self._out_trailers or ()), *fields]
+        if more:
+            return None
+        if self._out:
+            self._last = True
+            self._connection.enqueue(self)
+            return self._wait_for_room(0)
+        self._send_end()
+        return self._connection.pause(0)
+
+    def send_interim(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]]
+    ) -> Awaitable[None] | None:
+        """See Carrier."""
+        self._check_reachable()
+        self._connection.send_headers(self, self.response.make_interim(status, headers), end=False)
+        return self._connection.pause(0)
+
+    def response_completed(self) -> None:
+        """See Carrier."""
+        self._wake_reader()  # a task of the application may wait for more of the body
+        self._connection.response_completed(self)
+
+    def _check_reachable(self) -> None:
+        if self.gone:
+            raise ClientDisconnectedError("the client has disconnected")
+
+    # -- what waits to be sent --------------------------------------------------------------
+
+    @property
+    def has_output(self) -> bool:
+        """Something waits to be sent."""
+        return bool(self._out) or (self._last and not self.ended)
+
+    def write_frame(self, window: int, max_frame_size: int) -> bool:
+        """Gives the next of it to the engine.
+
+        Args:
+            window: bytes that the client takes now.
+            max_frame_size: of a frame that it takes.
+
+        Returns:
+            Whether there is more that could go now.
+        """
+        connection = self._connection
+        if self._out:
+            if window <= 0:
+                return False
+            piece = self._out[0]
+            size = min(len(piece), window, max_frame_size)
+            if size == len(piece):
+                self._out.popleft()
+            else:
+                piece = memoryview(piece)
+                self._out[0] = piece[size:]
+                piece = piece[:size]
+            self._out_size -= size
+            ends = self._last and not self._out and self._out_trailers is None
+            connection.send_data(self, piece, ends)
+            self._begin_stall()
+            if ends:
+                self._end()
+            elif self._out or not self._last:
+                self._tell_of_room()
+                return bool(self._out)
+        if self._last and not self.ended:
+            self._send_end()
+        self._tell_of_room()
+        return False
+
+    def _send_end(self) -> None:
+        """The end of the stream, without a byte of body: needs no window."""
+        if self._out_trailers:
+            self._connection.send_headers(self, self._out_trailers, end=True)
+        else:
+            self._connection.send_data(self, b"", True)
+        self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        self._stalled_at = math.inf
+        self._connection.response_ended(self)
+
+    def _begin_stall(self) -> None:
+        """From now on the client has write_timeout to take some of it."""
+        if not self.has_output:
+            self._stalled_at = math.inf
+            return
+        self._stalled_at = self._connection.shared.now() + self._connection.shared.write_timeout
+        self._connection.note_deadline(self._stalled_at)
+
+    async def _wait_for_room(self, size: int) -> None:
+        """Until no more than ``size`` bytes wait; for 0: until the end has gone, too."""
+        if self._room is None:
+            self._room = trio.lowlevel.ParkingLot()
+        while not self.gone and (self._out_size > size or (size == 0 and self.has_output)):
+            await self._room.park()
+        self._check_reachable()
+
+    def _tell_of_room(self) -> None:
+        if self._room is not None and self._out_size <= LOW_WATER:
+            self._room.unpark_all()
+
+    def _drop_output(self) -> None:
+        self._connection.withdraw(self)
+        self._out.clear()
+        self._out_size = 0
+        self._out_trailers = None
+        self._last = False
+        self._stalled_at = math.inf
+        if self._room is not None:
+            self._room.unpark_all()
