@@ -571,9 +571,11 @@ class Http2Connection:
             stream.priority = priority
             if waits:
                 self._order.add(stream)
-        elif prioritized > self._engine.highest_stream_id:
-            if len(self._early_priorities) < _MAX_EARLY_PRIORITIES:
-                self._early_priorities[prioritized] = priority
+        elif (
+            prioritized > self._engine.highest_stream_id
+            and len(self._early_priorities) < _MAX_EARLY_PRIORITIES
+        ):
+            self._early_priorities[prioritized] = priority
 
     def on_goaway(self, code: int) -> None:
         """See Listener: the client ends the connection when it has its responses."""
