@@ -129,22 +129,16 @@ class Server:
         if http2 and "h1" not in config.http_protocols:
             self._begin_http2(transport, scheme, client, server, closed, b"")
             return
+
+        def begin_http2(data: bytes) -> None:
+            self.connections.discard(connection)
+            self._begin_http2(transport, scheme, client, server, closed, data)
+
         connection = Http1Connection(
-            self._shared, transport, scheme, client, server, closed, may_be_http2=http2
+            self._shared, transport, scheme, client, server, closed, begin_http2 if http2 else None
         )
         self._add(connection)
-        if not http2:
-            self._nursery.start_soon(connection.run)
-            return
-
-        async def run() -> None:
-            await connection.run()
-            data = connection.take_http2()
-            if data is not None:
-                self.connections.discard(connection)
-                self._begin_http2(transport, scheme, client, server, closed, data)
-
-        self._nursery.start_soon(run, name=connection.run)
+        self._nursery.start_soon(connection.run)
 
     def _begin_http2(
         self,

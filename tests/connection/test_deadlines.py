@@ -9,6 +9,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trioserve.connection import Http1Connection
+
 from .service import Client, Kind, chunk, get, open_service, post, read_body, reply, text_app
 
 if TYPE_CHECKING:
@@ -256,6 +258,7 @@ async def test_an_expiry_that_came_to_nothing_is_forgotten(
         await client.send(get()[:10])
         await wait_all_tasks_blocked()
         (connection,) = service.server.connections
+        assert isinstance(connection, Http1Connection)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.send, get()[10:])
             for _ in range(3):

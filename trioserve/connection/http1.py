@@ -55,6 +55,11 @@ _VERSIONS: Final = ("1.0", "1.1")
 class Http1Connection:
     """See this file's head.
 
+    Args:
+        on_closed: called when it has ended.
+        on_http2: called instead, with what has come, where the client speaks HTTP/2; None = then it
+            is refused.
+
     Attributes:
         wire: reads and writes; the Carrier of the exchanges.
     """
@@ -66,6 +71,7 @@ class Http1Connection:
         "_extensions",
         "_limit",
         "_on_closed",
+        "_on_http2",
         "_over",
         "_requests",
         "_scope",
@@ -82,8 +88,7 @@ class Http1Connection:
         client: tuple[str, int] | None,
         server: tuple[str, int | None] | None,
         on_closed: Callable[[Http1Connection], None],
-        *,
-        may_be_http2: bool = False,
+        on_http2: Callable[[bytes], None] | None = None,
     ) -> None:
         self._shared = shared
         self._on_closed = on_closed
@@ -95,7 +100,8 @@ class Http1Connection:
         self._context: contextvars.Context | None = None
         self._limit = ScopeLimit(self._scope)  # the grace, or request_timeout
         self._began = 0.0  # when the current exchange did; only kept for the access log
-        self.wire = Http1Wire(shared, transport, self, may_be_http2=may_be_http2)
+        self._on_http2 = on_http2
+        self.wire = Http1Wire(shared, transport, self, may_be_http2=on_http2 is not None)
         transport.on_activity = self._on_activity
 
     # -- the task ---------------------------------------------------------------------------
@@ -108,7 +114,7 @@ class Http1Connection:
 
         *Cancellation*: the connection is closed at once.
 
-        A client that began with HTTP/2's preface leaves all as it is: see ``take_http2``.
+        A client that began with HTTP/2's preface is left as it is, to ``on_http2``.
         """
         scope = trio.CancelScope()
         self._begin_ownership(scope)
@@ -133,14 +139,20 @@ class Http1Connection:
             if failure is not None:
                 _log.error("a connection failed inside the server", exc_info=failure)
         finally:
-            if self._scope is scope and not self.wire.speaks_http2:
+            if self._scope is scope:
                 self._over = True
-                try:
-                    await self.wire.close()
-                except Exception:  # the border again: a stream of any kind may fail to close
-                    _log.exception("a connection failed to close")
-                finally:
-                    self._on_closed(self)
+                if self._on_http2 is not None and self.wire.speaks_http2:
+                    self._on_http2(bytes(self.wire.reader.buffer))
+                else:
+                    await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self.wire.close()
+        except Exception:  # the border again: a stream of any kind may fail to close
+            _log.exception("a connection failed to close")
+        finally:
+            self._on_closed(self)
 
     def _begin_ownership(self, scope: trio.CancelScope) -> None:
         self._scope = scope
@@ -355,11 +367,6 @@ class Http1Connection:
     def expire(self) -> None:
         """The deadline has passed."""
         self.wire.expire()
-
-    def take_http2(self) -> bytes | None:
-        """What has come, where it turned out to be HTTP/2, and this connection is at its end."""
-        wire = self.wire
-        return bytes(wire.reader.buffer) if wire.speaks_http2 else None
 
     def begin_drain(self) -> None:
         """The server is about to stop: HTTP/1.1 has no word for that between two requests."""
