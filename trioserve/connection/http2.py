@@ -9,11 +9,6 @@ writer      gives the transport what there is to be sent; ended by ``run``, last
 a stream    each runs the application for one request, in a cancel scope of its own
 ==========  =========================================================================
 
-No task is switched to for writing: who has something to say gives it to the engine, and the writer
-flushes when all that can run have run. DATA that can't go at once waits in its stream, and the
-writer takes it frame by frame, in the order of their priorities, as the client's windows allow. So
-what is urgent overtakes what was there before it.
-
 What bounds memory: the windows, for what comes; HIGH_WATER of each stream, for bodies that go; and
 nothing is read while more than MAX_UNSENT bytes wait for the socket.
 
@@ -34,23 +29,21 @@ from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
 from trioserve.asgi.scope import HttpScopes
 from trioserve.connection import outcomes
 from trioserve.connection.http2_stream import Http2Stream
-from trioserve.errors import ClientDisconnectedError
+from trioserve.connection.http2_writer import Http2Writer
+from trioserve.connection.lingering import linger
 from trioserve.protocols.errors import RemoteProtocolError
 from trioserve.protocols.fields import reason_phrase
 from trioserve.protocols.http2 import (
     PRIORITY_UPDATE,
+    EarlyPriorities,
     ErrorCode,
     FrameMeter,
     H2Engine,
     Http2ConnectionError,
     Http2Response,
     MalformedRequest,
-    Priority,
-    StreamPriority,
-    WriteOrder,
     engine_package,
     local_settings,
-    parse_priority,
     parse_priority_update,
     parse_request,
     parse_trailers,
@@ -58,9 +51,10 @@ from trioserve.protocols.http2 import (
 from trioserve.transports import Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from trioserve.context import ServerContext
+    from trioserve.protocols.http2 import StreamPriority
     from trioserve.transports import Transport
     from trioserve.types import Headers
 
@@ -70,18 +64,8 @@ __all__ = ["Http2Connection"]
 
 _log = logging.getLogger("trioserve.error")
 
-#: Bytes of one flush, about: what is more urgent by then overtakes the rest.
-FLUSH_SIZE: Final = 64 * 1024
-#: Bytes that may wait for the socket before nothing more is read.
-MAX_UNSENT: Final = 256 * 1024
-#: Bytes after which a task that never had to wait lets the others run.
-YIELD_SIZE: Final = 64 * 1024
-_MESSAGE_COST: Final = 256
-#: After our last byte: how long, and how much, to read on so that no reset overtakes it.
+#: Seconds to read on after our last byte.
 LINGER_TIMEOUT: Final = 2.0
-LINGER_SIZE: Final = 16 * 1024 * 1024
-#: Priorities that are remembered of streams that haven't been opened.
-_MAX_EARLY_PRIORITIES: Final = 100
 #: "No limit yet": the first of the two GOAWAY frames of a graceful end (RFC 9113 section 6.8).
 _ANY_STREAM: Final = 2**31 - 1
 
@@ -92,6 +76,7 @@ class Http2Connection:
     Attributes:
         shared: the server's context.
         transport: below.
+        writer: what is to be sent goes there.
         deadline: when ``expire`` is to be called.
         max_body_size: of a request; inf = no limit.
     """
@@ -111,13 +96,18 @@ class Http2Connection:
         self.max_body_size = config.max_body_size or math.inf
         self._on_closed = on_closed
         self._scopes = HttpScopes(scheme, client, server, config.root_path, shared.state)
+        self._extensions = {
+            **shared.extensions,
+            "http.response.pathsend": NO_OPTIONS,
+            "http.response.trailers": NO_OPTIONS,
+            "http.response.early_hint": NO_OPTIONS,
+        }
         self._settings = local_settings(config)
         self._engine = H2Engine(self, self._settings, engine_package(config.http2_engine))
         self._meter = FrameMeter(2 * self._settings.max_header_list_size, shared.now())
+        self.writer = Http2Writer(transport, self._engine, self._meter, self._lose)
         self._streams: dict[int, Http2Stream] = {}
-        self._order: WriteOrder[Http2Stream] = WriteOrder()
-        self._early_priorities: dict[int, Priority] = {}
-        self._weights: dict[int, StreamPriority] = {}
+        self._early = EarlyPriorities()
         self._requests = 0
         self._last_stream_id = _ANY_STREAM  # later ones are refused
         self._over = False  # nothing is read any more
@@ -126,11 +116,7 @@ class Http2Connection:
         self._head_deadline = math.inf
         self._idle_deadline = shared.now() + shared.header_timeout
         self.deadline = self._idle_deadline
-        self._writer: trio.lowlevel.Task | None = None
-        self._due = False
-        self._unsent = 0
-        self._unyielded = 0
-        self._progress = trio.lowlevel.ParkingLot()  # something was sent, or a stream has ended
+        self._ended = trio.lowlevel.ParkingLot()  # for the end of a stream
         self._nursery: trio.Nursery
         transport.on_activity = self._on_activity
 
@@ -146,8 +132,8 @@ class Http2Connection:
         """
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._write)
-                self._flush_soon()
+                self._nursery.start_soon(self.writer.run)
+                self.writer.flush_soon()
                 await self._read(data)
                 await self._finish()
                 self._nursery.cancel_scope.cancel()
@@ -181,9 +167,8 @@ class Http2Connection:
                 self._fail(exc)
                 return
             data = b""
-            self._flush_soon()
-            while self._unsent > MAX_UNSENT and not self._failed:
-                await self._progress.park()
+            self.writer.flush_soon()
+            await self.writer.wait_for_room()
 
     def _note_head(self, now: float) -> None:
         """From its first byte on a header section has one deadline, however it trickles in."""
@@ -199,7 +184,7 @@ class Http2Connection:
         if not error.announced:
             self._engine.goaway(self._engine.highest_stream_id, error.code, error.reason.encode())
         self._failed = True
-        self._flush_soon()
+        self.writer.flush_soon()
 
     async def _finish(self) -> None:
         """The end: requests under way have their grace, and what is to be sent is."""
@@ -208,157 +193,46 @@ class Http2Connection:
         unreachable = self._failed or transport.peer is Peer.LOST
         for stream in list(self._streams.values()):
             stream.leave(unreachable=unreachable)
-        if unreachable:
-            await self._flush()
-            await self._linger()
-        while self._streams:
-            await self._progress.park()
         if not unreachable:
+            await self._all_ended()
             if transport.peer is Peer.PRESENT:
                 self._engine.goaway(self._engine.highest_stream_id, ErrorCode.NO_ERROR)
-                self._flush_soon()
-            await self._flush()
-            await self._linger()
+                self.writer.flush_soon()
+        await self.writer.flush()
+        if transport.peer is Peer.PRESENT:
+            await linger(transport, LINGER_TIMEOUT)
+        await self._all_ended()
 
-    async def _flush(self) -> None:
-        """Until all that is to be sent is with the transport; the writer's deadlines bound it."""
-        while (self._due or self._unsent) and self.transport.peer is not Peer.LOST:
-            await self._progress.park()
-
-    async def _linger(self) -> None:
-        """Our last byte, and a while of reading, so that the client gets to read what we sent."""
-        transport = self.transport
-        if transport.peer is not Peer.PRESENT:
-            return
-        with trio.move_on_after(LINGER_TIMEOUT):
-            waiting = transport.shut_down_writing()
-            if waiting is not None:
-                await waiting
-            size = 0
-            while size < LINGER_SIZE:
-                data = await transport.receive()
-                if not data:
-                    break
-                size += len(data)
-
-    # -- the writer -------------------------------------------------------------------------
-
-    async def _write(self) -> None:
-        transport = self.transport
-        while True:
-            self._due = False
-            self._take_frames()
-            data = self._engine.take()
-            if not data:
-                self._unsent = 0
-                self._progress.unpark_all()
-                if not self._due:
-                    self._writer = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
-                continue
-            self._unsent = len(data)
-            try:
-                waiting = transport.write(data)
-                if waiting is not None:
-                    await waiting
-            except ClientDisconnectedError:
-                self._lose()
-                return
-            self._unsent = 0
-            self._progress.unpark_all()
-            if self._order:
-                await trio.lowlevel.checkpoint()  # what is more urgent may come meanwhile
-
-    def _take_frames(self) -> None:
-        """Gives DATA to the engine, the most urgent first, for one flush."""
-        if self._failed:
-            return
-        engine = self._engine
-        room = FLUSH_SIZE - self._unsent
-        while room > 0:
-            stream = self._order.next()
-            if stream is None:
-                return
-            window = engine.window(stream.id)
-            before = self._unsent
-            if not stream.write_frame(window, engine.max_frame_size):
-                self._order.discard(stream)
-            room -= self._unsent - before
-
-    def _flush_soon(self) -> None:
-        self._due = True
-        if self._writer is not None:
-            trio.lowlevel.reschedule(self._writer)
-            self._writer = None
-
-    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
-        self._writer = None
-        return trio.lowlevel.Abort.SUCCEEDED
+    async def _all_ended(self) -> None:
+        while self._streams:
+            await self._ended.park()
 
     def _lose(self) -> None:
         """Nothing reaches the client any more."""
         self._failed = True
-        self._unsent = 0
-        self._due = False
         for stream in list(self._streams.values()):
             stream.leave(unreachable=True)
-        self._progress.unpark_all()
         self.transport.interrupt()
 
     def _on_activity(self) -> None:
         """From the transport: the peer goes, or sends what nobody waits for."""
         if self.transport.peer is Peer.LOST and not self._failed:
+            self.writer.stop()
             self._lose()
 
     # -- what streams ask -------------------------------------------------------------------
-
-    def send_headers(self, stream: Http2Stream, fields: Headers, *, end: bool) -> None:
-        """A header section of this stream."""
-        self._engine.send_headers(stream.id, fields, end)
-        self._note_unsent(_MESSAGE_COST)
-
-    def send_data_at_once(self, stream: Http2Stream, body: bytes | memoryview, end: bool) -> bool:
-        """A whole message in one frame, if nothing else waits and the client takes it now."""
-        if self._order or self._unsent > FLUSH_SIZE:
-            return False
-        size = len(body)
-        engine = self._engine
-        if size > engine.max_frame_size or (size and size > engine.window(stream.id)):
-            return False
-        if size or end:
-            self.send_data(stream, body, end)
-        return True
-
-    def send_data(self, stream: Http2Stream, body: bytes | memoryview, end: bool) -> None:
-        """A DATA frame."""
-        self._engine.send_data(stream.id, body, end)
-        self._meter.note_sent(len(body))
-        self._note_unsent(len(body))
-
-    def _note_unsent(self, size: int) -> None:
-        self._unsent += size
-        self._flush_soon()
-
-    def enqueue(self, stream: Http2Stream) -> None:
-        """The stream has something that couldn't go at once."""
-        self._order.add(stream)
-        self._flush_soon()
-
-    def withdraw(self, stream: Http2Stream) -> None:
-        """The stream has nothing to send any more."""
-        self._order.discard(stream)
 
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
         """``size`` bytes of what has come on this stream were taken."""
         if size and not self._failed:
             self._engine.acknowledge(stream.id, size)
-            self._flush_soon()
+            self.writer.flush_soon()
 
     def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
         """Ends the stream, both ways."""
         if not self._failed and not stream.gone:
             self._engine.reset(stream.id, code)
-            self._flush_soon()
+            self.writer.flush_soon()
 
     def answer(self, stream: Http2Stream, status: int, reason: str) -> None:
         """Answers in the application's place, and ends the stream."""
@@ -379,24 +253,10 @@ class Http2Connection:
         fits = response.has_body and len(body) <= self._engine.window(stream_id)
         if not fits and not head_only:
             fields = [field for field in fields if field[0] != b"content-length"]
-        self._engine.send_headers(stream_id, fields, not fits)
+        self.writer.send_headers(stream_id, fields, end=not fits)
         if fits:
-            self._engine.send_data(stream_id, body, True)
-        self._note_unsent(len(body) + _MESSAGE_COST)
+            self.writer.send_data(stream_id, body, end=True)
         return fields
-
-    def pause(self, size: int) -> Awaitable[None] | None:
-        """A checkpoint to be awaited if YIELD_SIZE bytes went by without one, else None."""
-        self._unyielded += size + _MESSAGE_COST
-        if self._unyielded < YIELD_SIZE:
-            return None
-        self._unyielded = 0
-        return self._yield()
-
-    async def _yield(self) -> None:
-        await trio.lowlevel.checkpoint()
-        while self._unsent > MAX_UNSENT and not self._failed:
-            await self._progress.park()
 
     def note_deadline(self, deadline: float) -> None:
         """A wait for the client ends then."""
@@ -433,7 +293,7 @@ class Http2Connection:
             self._engine.reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
         if priority is not None:
-            self._weights[stream_id] = priority
+            self._early.note_weight(stream_id, priority)
         config = self.shared.config
         try:
             head = parse_request(fields, end_stream, config, self._settings.max_header_list_size)
@@ -472,29 +332,19 @@ class Http2Connection:
 
     def _begin(self, stream_id: int, head: Any, end_stream: bool) -> None:
         shared = self.shared
-        early = self._early_priorities.pop(stream_id, None)
-        priority = early or parse_priority(head.priority)
+        priority, weight = self._early.take(stream_id, head.priority)
         stream = Http2Stream(self, stream_id, head, priority, request_ended=end_stream)
-        weights = self._weights.pop(stream_id, _DEFAULT_WEIGHTS)
-        stream.begin(
-            self._scopes.make(
-                head,
-                "2",
-                {
-                    **shared.extensions,
-                    "trioserve": TrioExtension(stream.scope, shared.background.nursery),
-                    "http.response.pathsend": NO_OPTIONS,
-                    "http.response.trailers": NO_OPTIONS,
-                    "http.response.early_hint": NO_OPTIONS,
-                    "http.response.priority": {
-                        "urgency": priority.urgency,
-                        "incremental": priority.incremental,
-                        "weight": weights.weight,
-                        "depends_on": weights.depends_on,
-                    },
-                },
-            )
-        )
+        extensions = {
+            **self._extensions,
+            "trioserve": TrioExtension(stream.scope, shared.background.nursery),
+            "http.response.priority": {
+                "urgency": priority.urgency,
+                "incremental": priority.incremental,
+                "weight": weight.weight,
+                "depends_on": weight.depends_on,
+            },
+        }
+        stream.begin(self._scopes.make(head, "2", extensions))
         self._streams[stream_id] = stream
         self._idle_deadline = math.inf
         if shared.request_timeout != math.inf:
@@ -540,11 +390,11 @@ class Http2Connection:
         if stream_id:
             stream = self._streams.get(stream_id)
             if stream is not None and stream.has_output:
-                self._order.add(stream)
+                self.writer.enqueue(stream)
             return
         for stream in self._streams.values():
             if stream.has_output:
-                self._order.add(stream)
+                self.writer.enqueue(stream)
 
     def on_settings(self) -> None:
         """See Listener: windows may have changed."""
@@ -554,10 +404,8 @@ class Http2Connection:
 
     def on_priority(self, stream_id: int, priority: StreamPriority) -> None:
         """See Listener: told to applications only; RFC 9113 section 5.3.2 has given it up."""
-        if stream_id > self._engine.highest_stream_id and len(self._weights) < (
-            _MAX_EARLY_PRIORITIES
-        ):
-            self._weights[stream_id] = priority
+        if stream_id > self._engine.highest_stream_id:
+            self._early.note_weight(stream_id, priority)
 
     def on_extension(self, frame_type: int, stream_id: int, payload: bytes) -> None:
         """See Listener."""
@@ -566,16 +414,12 @@ class Http2Connection:
         prioritized, priority = parse_priority_update(stream_id, payload)
         stream = self._streams.get(prioritized)
         if stream is not None:
-            waits = stream in self._order
-            self._order.discard(stream)
+            waits = self.writer.withdraw(stream)
             stream.priority = priority
             if waits:
-                self._order.add(stream)
-        elif (
-            prioritized > self._engine.highest_stream_id
-            and len(self._early_priorities) < _MAX_EARLY_PRIORITIES
-        ):
-            self._early_priorities[prioritized] = priority
+                self.writer.enqueue(stream)
+        elif prioritized > self._engine.highest_stream_id:
+            self._early.note(prioritized, priority)
 
     def on_goaway(self, code: int) -> None:
         """See Listener: the client ends the connection when it has its responses."""
@@ -632,14 +476,14 @@ class Http2Connection:
                 self._engine.reset(stream.id, ErrorCode.INTERNAL_ERROR)
             if unread:
                 self._engine.acknowledge(stream.id, unread)
-            self._flush_soon()
+            self.writer.flush_soon()
         if not self._streams:
             now = self.shared.now()
             self._idle_deadline = now + self.shared.keep_alive_timeout
             self.note_deadline(self._idle_deadline)
             if self._last_stream_id != _ANY_STREAM:
                 self._end_soon()
-        self._progress.unpark_all()
+        self._ended.unpark_all()
 
     # -- from outside -----------------------------------------------------------------------
 
@@ -665,7 +509,7 @@ class Http2Connection:
         """The server is about to stop: asks the client to open no more streams."""
         if not self._over and self._last_stream_id == _ANY_STREAM:
             self._engine.goaway(_ANY_STREAM, ErrorCode.NO_ERROR)
-            self._flush_soon()
+            self.writer.flush_soon()
 
     def drain(self) -> None:
         """No request is served after those that are under way; then the connection ends."""
@@ -673,7 +517,7 @@ class Http2Connection:
             return
         self._last_stream_id = self._engine.highest_stream_id
         self._engine.goaway(self._last_stream_id, ErrorCode.NO_ERROR)
-        self._flush_soon()
+        self.writer.flush_soon()
         if not self._streams:
             self._end_soon()
 
@@ -681,6 +525,3 @@ class Http2Connection:
         """Nothing more is read; ``run`` does what is left to be done."""
         self._over = True
         self.transport.interrupt()
-
-
-_DEFAULT_WEIGHTS: Final = StreamPriority()

@@ -74,6 +74,7 @@ class Http2Stream:
         "_room",
         "_stalled_at",
         "_wait_until",
+        "_writer",
         "began",
         "ended",
         "exchange",
@@ -100,6 +101,7 @@ class Http2Stream:
         request_ended: bool,
     ) -> None:
         self._connection = connection
+        self._writer = connection.writer
         self.id = stream_id
         self.head = head
         self.priority = priority
@@ -235,7 +237,7 @@ class Http2Stream:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._expect_continue = False
             if not self.response.started:
-                self._connection.send_headers(self, self.response.make_interim(100, ()), end=False)
+                self._writer.send_headers(self.id, self.response.make_interim(100, ()), end=False)
         began = shared.now()
         self._wait_until = (
             began + shared.body_timeout - self._body_waited + self._body_size / MIN_BODY_RATE
@@ -271,7 +273,7 @@ class Http2Stream:
         whole = None if more or trailers else len(body)
         self._send_head(status, headers, whole, len(body), more)
         if not self.response.has_body or whole == 0:
-            return self._connection.pause(len(body))
+            return self._writer.pause(len(body))
         return self._send_data(body, last=not more and not trailers)
 
     def _send_head(
@@ -293,7 +295,7 @@ class Http2Stream:
             response.started = False  # not a byte of it has left: there can still be a 500
             raise
         end = not response.has_body or whole == 0
-        self._connection.send_headers(self, fields, end=end)
+        self._writer.send_headers(self.id, fields, end=end)
         if end:
             self._end()
 
@@ -301,25 +303,25 @@ class Http2Stream:
         """See Carrier."""
         self._check_reachable()
         if not self.response.has_body:
-            return self._connection.pause(len(body))
+            return self._writer.pause(len(body))
         self.response.count_body(len(body), more)
         return self._send_data(body, last=not more and not trailers)
 
     def _send_data(self, body: bytes | memoryview, *, last: bool) -> Awaitable[None] | None:
-        connection = self._connection
-        if not self._out and connection.send_data_at_once(self, body, last):
+        writer = self._writer
+        if not self._out and writer.send_data_at_once(self.id, body, end=last):
             if last:
                 self._end()
-            return connection.pause(len(body))
+            return writer.pause(len(body))
         if body:
             self._out.append(body)
             self._out_size += len(body)
         self._last = last
         self._begin_stall()
-        connection.enqueue(self)
+        writer.enqueue(self)
         if last or self._out_size > HIGH_WATER:
             return self._wait_for_room(0 if last else LOW_WATER)
-        return connection.pause(len(body))
+        return writer.pause(len(body))
 
     async def send_file(
         self,
@@ -389,18 +391,18 @@ class Http2Stream:
             return None
         if self._out:
             self._last = True
-            self._connection.enqueue(self)
+            self._writer.enqueue(self)
             return self._wait_for_room(0)
         self._send_end()
-        return self._connection.pause(0)
+        return self._writer.pause(0)
 
     def send_interim(
         self, status: int, headers: Iterable[tuple[bytes, bytes]]
     ) -> Awaitable[None] | None:
         """See Carrier."""
         self._check_reachable()
-        self._connection.send_headers(self, self.response.make_interim(status, headers), end=False)
-        return self._connection.pause(0)
+        self._writer.send_headers(self.id, self.response.make_interim(status, headers), end=False)
+        return self._writer.pause(0)
 
     def response_completed(self) -> None:
         """See Carrier."""
@@ -428,7 +430,6 @@ class Http2Stream:
         Returns:
             Whether there is more that could go now.
         """
-        connection = self._connection
         if self._out:
             if window <= 0:
                 return False
@@ -442,7 +443,7 @@ class Http2Stream:
                 piece = piece[:size]
             self._out_size -= size
             ends = self._last and not self._out and self._out_trailers is None
-            connection.send_data(self, piece, ends)
+            self._writer.send_data(self.id, piece, end=ends)
             self._begin_stall()
             if ends:
                 self._end()
@@ -457,9 +458,9 @@ class Http2Stream:
     def _send_end(self) -> None:
         """The end of the stream, without a byte of body: needs no window."""
         if self._out_trailers:
-            self._connection.send_headers(self, self._out_trailers, end=True)
+            self._writer.send_headers(self.id, self._out_trailers, end=True)
         else:
-            self._connection.send_data(self, b"", True)
+            self._writer.send_data(self.id, b"", end=True)
         self._end()
 
     def _end(self) -> None:
@@ -488,7 +489,7 @@ class Http2Stream:
             self._room.unpark_all()
 
     def _drop_output(self) -> None:
-        self._connection.withdraw(self)
+        self._writer.withdraw(self)
         self._out.clear()
         self._out_size = 0
         self._out_trailers = None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import trio
 
 from trioserve.connection.files import measure_file, open_to_send
+from trioserve.connection.lingering import linger
 from trioserve.errors import AppProtocolError, ClientDisconnectedError
 from trioserve.protocols.fields import reason_phrase
 from trioserve.protocols.http1 import (
@@ -43,10 +44,8 @@ _log = logging.getLogger("trioserve.error")
 
 #: Bytes of an unread request body that are read and dropped to keep a connection.
 DRAIN_SIZE: Final = 256 * 1024
-#: After our last byte: how long, and how much, to read on so that no reset overtakes it (RFC 9112
-#: section 9.6).
-LINGER_TIMEOUT: Final = 5.0
-LINGER_SIZE: Final = 16 * 1024 * 1024
+LINGER_TIMEOUT: Final = 5.0  # seconds to read on after our last byte
+BODY_TOO_SLOW: Final = "the request's body took too long to arrive"
 #: A body must bring this many bytes a second, body_timeout allowed for.
 MIN_BODY_RATE: Final = 500
 
@@ -262,7 +261,7 @@ class Http1Wire:
                 if waiting is not None:
                     await waiting
         if self._expired:  # by a wait that bytes ended in the same moment
-            raise self._body_too_slow()
+            raise RemoteProtocolError(408, BODY_TOO_SLOW)
         began = shared.now()
         self._expired = False
         self.deadline = deadline = (
@@ -277,7 +276,7 @@ class Http1Wire:
                 self.deadline = math.inf
         if not data:
             if self._expired:
-                raise self._body_too_slow()
+                raise RemoteProtocolError(408, BODY_TOO_SLOW)
             return False
         self._body_waited += shared.now() - began
         self.reader.receive_data(data)
@@ -305,10 +304,6 @@ class Http1Wire:
         if self._expect_continue:
             return False
         return self._request.content_length - self.reader.body_size <= DRAIN_SIZE
-
-    @staticmethod
-    def _body_too_slow() -> RemoteProtocolError:
-        return RemoteProtocolError(408, "the request's body took too long to arrive")
 
     def _too_large(self, *, head_only: bool) -> RemoteProtocolError:
         return RemoteProtocolError(
@@ -481,20 +476,10 @@ class Http1Wire:
     # -- the end ----------------------------------------------------------------------------
 
     async def linger(self) -> None:
-        """Our last byte, and a while of reading, so that the client gets to read what we sent."""
-        transport = self.transport
-        if self.idle or transport.peer is not Peer.PRESENT or self._ends_by_reset():
+        """Our last byte, and a while of reading, where a response is on its way."""
+        if self.idle or self.transport.peer is not Peer.PRESENT or self._ends_by_reset():
             return
-        with trio.move_on_after(1.0 if self._shared.draining else LINGER_TIMEOUT):
-            waiting = transport.shut_down_writing()
-            if waiting is not None:
-                await waiting
-            size = 0
-            while size < LINGER_SIZE:
-                data = await transport.receive()
-                if not data:
-                    break
-                size += len(data)
+        await linger(self.transport, 1.0 if self._shared.draining else LINGER_TIMEOUT)
 
     async def close(self) -> None:
         """Frees the transport, by a reset where an orderly end would look like a body's end."""

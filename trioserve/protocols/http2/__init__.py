@@ -8,6 +8,7 @@ from trioserve.protocols.http2.h2_engine import H2Engine, engine_package
 from trioserve.protocols.http2.preface import PREFACE, begins_like_preface
 from trioserve.protocols.http2.priority import (
     PRIORITY_UPDATE,
+    EarlyPriorities,
     Priority,
     WriteOrder,
     parse_priority,
@@ -20,6 +21,7 @@ from trioserve.protocols.http2.response import Http2Response
 __all__ = [
     "PREFACE",
     "PRIORITY_UPDATE",
+    "EarlyPriorities",
     "Engine",
     "ErrorCode",
     "FrameMeter",

@@ -11,17 +11,16 @@ engine.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from trioserve.protocols.http2.errors import ErrorCode
 
 __all__ = ["Engine", "Fields", "Listener", "LocalSettings", "StreamPriority"]
 
-if TYPE_CHECKING:
-    Fields = Sequence[tuple[bytes, bytes]]
+#: A header section, pseudo-header fields included.
+Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
 class LocalSettings(NamedTuple):

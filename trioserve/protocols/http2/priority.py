@@ -14,9 +14,17 @@ from bisect import insort
 from collections import deque
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from trioserve.protocols.http2.engine import StreamPriority
 from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError
 
-__all__ = ["PRIORITY_UPDATE", "Priority", "WriteOrder", "parse_priority", "parse_priority_update"]
+__all__ = [
+    "PRIORITY_UPDATE",
+    "EarlyPriorities",
+    "Priority",
+    "WriteOrder",
+    "parse_priority",
+    "parse_priority_update",
+]
 
 #: The frame type of RFC 9218 section 7.1.
 PRIORITY_UPDATE: Final = 0x10
@@ -83,6 +91,46 @@ def parse_priority_update(stream_id: int, payload: bytes) -> tuple[int, Priority
             f"PRIORITY_UPDATE for stream {prioritized}, which carries no request",
         )
     return prioritized, parse_priority(payload[4:])
+
+
+class EarlyPriorities:
+    """What a client says of streams before it opens them; so much of it as is kept.
+
+    Frames may overtake each other on their way through a client's own queues (RFC 9218 section 7).
+    """
+
+    __slots__ = ("_priorities", "_weights")
+
+    def __init__(self) -> None:
+        self._priorities: dict[int, Priority] = {}
+        self._weights: dict[int, StreamPriority] = {}
+
+    def note(self, stream_id: int, priority: Priority) -> None:
+        """A PRIORITY_UPDATE frame has come for a stream that isn't open."""
+        _keep(self._priorities, stream_id, priority)
+
+    def note_weight(self, stream_id: int, weight: StreamPriority) -> None:
+        """A PRIORITY frame has, or the stream's own HEADERS frame says so."""
+        _keep(self._weights, stream_id, weight)
+
+    def take(self, stream_id: int, field: bytes) -> tuple[Priority, StreamPriority]:
+        """What holds for a stream that is opened with this ``priority`` field."""
+        priority = self._priorities.pop(stream_id, None) if self._priorities else None
+        weight = self._weights.pop(stream_id, None) if self._weights else None
+        if priority is None:
+            priority = parse_priority(field) if field else DEFAULT
+        return priority, weight or _DEFAULT_WEIGHT
+
+
+_MAX_EARLY: Final = 100
+_DEFAULT_WEIGHT: Final = StreamPriority()
+P = TypeVar("P")
+
+
+def _keep(known: dict[int, P], stream_id: int, value: P) -> None:
+    known[stream_id] = value
+    if len(known) > _MAX_EARLY:
+        del known[min(known)]  # the oldest; its stream may never come
 
 
 class Ordered(Protocol):
