@@ -243,7 +243,8 @@ class Http2Client:
     async def verdict(self, *parts: bytes) -> Verdict:
         """Sends frames and says how they were taken."""
         await self.send(*parts)
-        if not await self.sync():
+        # Twice: a GOAWAY may come behind the first answer.
+        if not (await self.sync() and await self.sync()):
             await self.raw.leave()
         goaways = self.of_type(frames.GOAWAY)
         return Verdict(

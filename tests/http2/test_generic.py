@@ -169,8 +169,14 @@ HARMLESS = {
 }
 
 
+RESERVED_BIT = "the reserved bit of WINDOW_UPDATE (6.9)"
+HARMLESS[RESERVED_BIT] = window_update(0, 0x80000001)
+
+
 @pytest.mark.parametrize("name", HARMLESS)
 async def test_a_frame_changes_nothing(in_memory: Serving, name: str) -> None:
+    if name == RESERVED_BIT and in_memory.engine in ("h2", "jh2"):
+        pytest.xfail("hyperframe takes the bit for a part of the number")
     async with in_memory(echo) as server:
         client = await server.connect()
         verdict = await client.verdict(HARMLESS[name])

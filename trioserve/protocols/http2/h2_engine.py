@@ -34,8 +34,8 @@ __all__ = ["H2Engine", "engine_package"]
 #: RFC 9113 section 6.5.2: a window before any SETTINGS; more than this needs no acknowledgement.
 _DEFAULT_WINDOW: Final = 65_535
 _UNLIMITED: Final = 2**31 - 1
-#: RFC 7541 section 4.2: of the encoder's table. A client may allow 4 GiB, and then have its own
-#: connection fill it; more than the default isn't used.
+#: RFC 9113 section 6.5.2: of both tables of header compression. A client may allow the encoder's to
+#: grow to 4 GiB, and have its own connection fill it; more than the default isn't used.
 _MAX_TABLE_SIZE: Final = 4096
 _FRAME_HEADER: Final = struct.Struct(">HBBBL")
 _SETTING: Final = struct.Struct(">HL")
@@ -74,8 +74,18 @@ class H2Engine:
             library.codes.MAX_CONCURRENT_STREAMS: _UNLIMITED,
             library.codes.INITIAL_WINDOW_SIZE: max(settings.initial_window_size, _DEFAULT_WINDOW),
             library.codes.MAX_FRAME_SIZE: settings.max_frame_size,
+            library.codes.HEADER_TABLE_SIZE: _MAX_TABLE_SIZE,
         }
         connection.local_settings = library.settings_class(client=False, initial_values=values)
+        # jh2 takes the peer for a browser before it has said anything; RFC 9113 has other defaults.
+        connection.remote_settings = library.settings_class(
+            client=True,
+            initial_values={
+                library.codes.INITIAL_WINDOW_SIZE: _DEFAULT_WINDOW,
+                library.codes.HEADER_TABLE_SIZE: _MAX_TABLE_SIZE,
+            },
+        )
+        connection.decoder.max_allowed_table_size = _MAX_TABLE_SIZE
         connection.max_inbound_frame_size = settings.max_frame_size
         connection.decoder.max_header_list_size = (
             settings.max_header_list_size * _HEADER_LIST_MARGIN
