@@ -123,6 +123,8 @@ def test_what_is_said_before_a_stream_is_open_holds_over_its_field() -> None:
     early.note(5, Priority(0, True))
     early.note_weight(5, StreamPriority(200, 3, True))
     assert early.take(5, b"u=6") == (Priority(0, True), StreamPriority(200, 3, True))
+    early.note(5, Priority(0, True))
+    early.note_weight(5, StreamPriority(200))
     assert early.take(5, b"u=6") == (Priority(6), StreamPriority())
     assert early.take(7, b"") == (DEFAULT, StreamPriority())
 
