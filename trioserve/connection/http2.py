@@ -29,10 +29,11 @@ from trioserve.asgi.exchange import HttpExchange
 from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
 from trioserve.asgi.scope import HttpScopes
 from trioserve.connection import outcomes
+from trioserve.connection.http2_inbox import BodyTooLargeError
 from trioserve.connection.http2_stream import Http2Stream
 from trioserve.connection.http2_waits import Http2Waits
 from trioserve.connection.http2_writer import Http2Writer
-from trioserve.connection.lingering import linger
+from trioserve.connection.lingering import close, linger
 from trioserve.protocols.errors import RemoteProtocolError
 from trioserve.protocols.http2 import (
     PRIORITY_UPDATE,
@@ -51,13 +52,11 @@ from trioserve.protocols.http2 import (
 from trioserve.transports import Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from trioserve.context import ServerContext
-    from trioserve.protocols.http2 import StreamPriority
+    from trioserve.protocols.http2 import Fields, StreamPriority
     from trioserve.transports import Transport
-
-    Fields = Sequence[tuple[bytes, bytes]]
 __all__ = ["Http2Connection"]
 
 _log = logging.getLogger("trioserve.error")
@@ -120,10 +119,7 @@ class Http2Connection:
     # -- the task ---------------------------------------------------------------------------
 
     async def run(self, data: bytes = b"") -> None:
-        """Serves the connection until it ends.
-
-        Args:
-            data: what has come of it already.
+        """Serves the connection until it ends; ``data`` has come of it already.
 
         *Cancellation*: its requests are cancelled, and it is closed at once.
         """
@@ -140,11 +136,7 @@ class Http2Connection:
                 _log.error("a connection failed inside the server", exc_info=failure)
         finally:
             try:
-                closing = self.transport.close()
-                if closing is not None:
-                    await closing
-            except Exception:  # the border again: a stream of any kind may fail to close
-                _log.exception("a connection failed to close")
+                await close(self.transport)
             finally:
                 self._on_closed(self)
 
@@ -178,7 +170,8 @@ class Http2Connection:
 
     async def _finish(self) -> None:
         """The end: requests under way have their grace, and what is to be sent is."""
-        self._over, transport = True, self.transport
+        self._over = True
+        transport = self.transport
         unreachable = self._failed or transport.peer is Peer.LOST
         for stream in list(self._streams.values()):
             stream.leave(unreachable=unreachable)
@@ -232,22 +225,22 @@ class Http2Connection:
         exchange.headers = fields[1:]
         stream.ended = True
         if not stream.request_ended:
-            self.reset(stream, ErrorCode.NO_ERROR)
+            self._begin_upload(stream.id)
 
     def note_deadline(self, deadline: float) -> None:
         """A wait for the client ends then."""
         self.deadline = min(self.deadline, deadline)
 
-    def too_large(self) -> RemoteProtocolError:
-        """A request's body is beyond max_body_size."""
-        return RemoteProtocolError(413, f"the body is larger than {self.max_body_size} bytes")
-
     def response_ended(self, stream: Http2Stream) -> None:
         """All of the stream's response is with the engine."""
         self._meter.note_response()
         if not stream.request_ended:
-            # RFC 9113 section 8.1: the client needn't send the rest of its request.
-            self.reset(stream, ErrorCode.NO_ERROR)
+            self._begin_upload(stream.id)
+
+    def _begin_upload(self, stream_id: int) -> None:
+        """The client needn't send the rest of its request."""
+        self._waits.begin_upload(stream_id)
+        self.note_deadline(self._waits.deadline)
 
     def response_completed(self, stream: Http2Stream) -> None:
         """The exchange is over, as far as its client is concerned."""
@@ -273,7 +266,7 @@ class Http2Connection:
         try:
             head = parse_request(fields, end_stream, config, self._settings.max_header_list_size)
             if head.content_length > self.max_body_size:
-                raise self.too_large()
+                raise BodyTooLargeError(self.max_body_size)
         except MalformedRequest as exc:
             _log.info("refused a request: %s", exc)
             self._meter.note_reset(self.shared.now())
@@ -285,7 +278,7 @@ class Http2Connection:
             head_only = (b":method", b"HEAD") in fields
             self.writer.send_answer(stream_id, exc.status, exc.reason, head_only=head_only)
             if not end_stream:
-                self._engine.reset(stream_id, ErrorCode.NO_ERROR)
+                self._begin_upload(stream_id)
             return
         self._begin(stream_id, head, end_stream)
 
@@ -330,6 +323,8 @@ class Http2Connection:
 
     def on_data(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> None:
         """See Listener."""
+        if end_stream:
+            self._waits.end_upload(stream_id)
         stream = self._streams.get(stream_id)
         if stream is None or stream.gone or stream.exchange.response_complete:
             self._engine.acknowledge(stream_id, size)
@@ -340,6 +335,7 @@ class Http2Connection:
 
     def on_trailers(self, stream_id: int, fields: Fields) -> None:
         """See Listener."""
+        self._waits.end_upload(stream_id)
         stream = self._streams.get(stream_id)
         if stream is None:
             return
@@ -352,6 +348,7 @@ class Http2Connection:
 
     def on_reset(self, stream_id: int, code: int) -> None:
         """See Listener."""
+        self._waits.end_upload(stream_id)
         stream = self._streams.get(stream_id)
         if stream is None or stream.gone:
             return
@@ -468,6 +465,9 @@ class Http2Connection:
         for stream in list(self._streams.values()):
             if stream.deadline <= now:
                 stream.expire(now)
+        for stream_id in self._waits.expired_uploads(now):
+            self._engine.reset(stream_id, ErrorCode.NO_ERROR)
+            self.writer.flush_soon()
         has_arrived = not self._streams and self.transport.has_arrived()
         if self._waits.expire(now, has_arrived=has_arrived):
             self._end_soon()
@@ -482,7 +482,7 @@ class Http2Connection:
 
     def drain(self) -> None:
         """No request is served after those that are under way; then the connection ends."""
-        if not self._over and self._last_stream_id == _ANY_STREAM:
+        if not self._over:
             self._refuse_after(self._engine.highest_stream_id)
             if not self._streams:
                 self._end_soon()

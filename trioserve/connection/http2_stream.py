@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import trio
 
 from trioserve.connection.files import measure_file, open_to_send
-from trioserve.connection.http2_inbox import Http2Inbox
+from trioserve.connection.http2_inbox import BodyTooLargeError, Http2Inbox
 from trioserve.connection.limits import ScopeLimit
 from trioserve.errors import AppProtocolError, ClientDisconnectedError
 from trioserve.protocols.errors import RemoteProtocolError
@@ -134,7 +134,7 @@ class Http2Stream:
         self.request_ended = ended
         if self._body_size > self._connection.max_body_size:
             self._connection.acknowledge(self, size)
-            self.refuse_body(self._connection.too_large())
+            self.refuse_body(BodyTooLargeError(self._connection.max_body_size))
             return
         if self._breaks_length():
             self._connection.acknowledge(self, size)

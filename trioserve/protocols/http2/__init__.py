@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: MIT
 """HTTP/2 (RFC 9113) without input or output: see README.md in this folder."""
 
-from trioserve.protocols.http2.engine import Engine, Listener, LocalSettings, StreamPriority
+from trioserve.protocols.http2.engine import (
+    Engine,
+    Fields,
+    Listener,
+    LocalSettings,
+    StreamPriority,
+)
 from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError, MalformedRequest
 from trioserve.protocols.http2.floods import FrameMeter
 from trioserve.protocols.http2.h2_engine import H2Engine, engine_package
@@ -30,6 +36,7 @@ __all__ = [
     "EarlyPriorities",
     "Engine",
     "ErrorCode",
+    "Fields",
     "FrameMeter",
     "H2Engine",
     "Http2ConnectionError",
