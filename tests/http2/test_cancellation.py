@@ -111,8 +111,10 @@ async def test_a_task_that_is_cancelled_anywhere_leaves_nothing(
                 cancelled = await cancelled_at(number, run, *args)
 
         monkeypatch.setattr(Http2Connection, name, run_and_cancel)
-        options = {"http2_engine": serving.engine, "asgi_disconnect_grace_period": 1}
-        options |= {"write_timeout": 5, "keep_alive_timeout": 5}
+        options: dict[str, Any] = {"http2_engine": serving.engine}
+        options |= dict.fromkeys(
+            ("asgi_disconnect_grace_period", "write_timeout", "keep_alive_timeout"), 5.0
+        )
         async with open_service(serving.kind, app, **options) as service:
             client = Http2Client(service.connect())
             with trio.move_on_after(20), contextlib.suppress(*ENDED):
