@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from .harness import get, ok, read_body
+from .versions import both_versions
 
 if TYPE_CHECKING:
     from trioserve.types import Message, Receive, Scope, Send
@@ -32,6 +33,7 @@ async def poll(receive: Receive) -> Message | None:
     return message
 
 
+@both_versions
 async def test_a_request_without_a_body_is_one_empty_event_then_silence(serving: Serving) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert await receive() == {"type": "http.request", "body": b"", "more_body": False}
@@ -81,6 +83,7 @@ async def test_a_streamed_body_arrives_part_by_part(serving: Serving) -> None:
     assert taken == [b"one", b"two", b"three"]
 
 
+@both_versions
 async def test_after_the_body_there_is_http_disconnect_as_often_as_it_is_asked_for(
     serving: Serving,
 ) -> None:
@@ -97,6 +100,7 @@ async def test_after_the_body_there_is_http_disconnect_as_often_as_it_is_asked_f
     assert seen == [{"type": "http.disconnect"}] * 6
 
 
+@both_versions
 async def test_a_body_that_is_unread_is_not_given_out_once_the_response_is_complete(
     serving: Serving,
 ) -> None:
@@ -113,6 +117,7 @@ async def test_a_body_that_is_unread_is_not_given_out_once_the_response_is_compl
     assert seen == [{"type": "http.disconnect"}] * 2
 
 
+@both_versions
 async def test_a_task_that_waits_for_more_body_hears_of_the_responses_end(
     serving: Serving,
 ) -> None:
@@ -141,6 +146,7 @@ async def test_a_task_that_waits_for_more_body_hears_of_the_responses_end(
         assert (await client.response()).status == 200
 
 
+@both_versions
 async def test_two_tasks_may_receive_at_once_and_each_event_comes_once(serving: Serving) -> None:
     async def listen(receive: Receive) -> None:
         while (message := await receive())["type"] == "http.request":
@@ -171,6 +177,7 @@ async def test_two_tasks_may_receive_at_once_and_each_event_comes_once(serving: 
     assert ends == ["http.disconnect"] * 2
 
 
+@both_versions
 async def test_cancelling_receive_loses_no_byte(serving: Serving) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
