@@ -54,10 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(params=KINDS)
 def serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Serving:
     """Each test that asks for this runs over each kind of transport."""
-    version: Version = "1.1"
-    kind: Kind = request.param
-    if isinstance(kind, tuple):
-        kind, version = kind
+    param: Any = request.param
+    kind, version = param if isinstance(param, tuple) else (param, "1.1")
     if kind == "stream":
         monkeypatch.setattr(ReadinessWatcher, "supported", False)
     elif kind == "epoll" and not ReadinessWatcher.supported:

@@ -57,8 +57,7 @@ class Failures(logging.Handler):
 
 async def converse(engine: str, pieces: list[bytes]) -> None:
     """Sends the pieces, leaves, and waits until nothing of the connection is left."""
-    options = {"http2_engine": engine, "max_body_size": 15}
-    async with open_service("memory", app, **options) as service:
+    async with open_service("memory", app, http2_engine=engine, max_body_size=15) as service:
         await trio.testing.wait_all_tasks_blocked()  # the server's own tasks have begun
         tasks = trio.lowlevel.current_statistics().tasks_living
         client = Http2Client(service.connect(), auto=False)

@@ -238,6 +238,23 @@ async def test_late_window_updates_by_nothing_reset_only_what_they_must(
         await good_request(server)
 
 
+async def test_uploads_that_nobody_reads_do_not_pile_up(in_memory: Serving) -> None:
+    """A response each at once, while the request goes on: no more than the limit are kept open."""
+
+    async def at_once(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, b"ok")
+
+    async with in_memory(at_once, http2_max_concurrent_streams=10) as server:
+        client = await server.connect()
+        for number in range(50):
+            assert (await client.response(await client.open())).body == b"ok"
+            await client.sync()
+            assert len(client.of_type(frames.RST_STREAM)) == max(0, number - 9)
+        await trio.sleep(3)
+        await client.sync()
+        assert len(client.of_type(frames.RST_STREAM)) == 50
+
+
 async def test_a_client_that_cancels_now_and_then_is_served_for_long(in_memory: Serving) -> None:
     app = App()
     async with in_memory(app) as server:

@@ -110,7 +110,7 @@ class Http2Connection:
         self._over = False  # nothing is read any more
         self._failed = False  # the protocol was broken, or the peer lost: nothing can be sent
         self._expired = False
-        self._waits = Http2Waits(shared)
+        self._waits = Http2Waits(shared, self._settings.max_concurrent_streams)
         self.deadline = self._waits.deadline
         self._ended = trio.lowlevel.ParkingLot()  # for the end of a stream
         self._nursery: trio.Nursery
@@ -143,10 +143,9 @@ class Http2Connection:
     async def _read(self, data: bytes) -> None:
         """Takes what comes, until nothing more is to be taken."""
         while not self._over:
+            data = data or await self.transport.receive()
             if not data:
-                data = await self.transport.receive()
-                if not data:
-                    return
+                return
             try:
                 now = self.shared.now()
                 self._meter.feed(data, now)
@@ -239,7 +238,8 @@ class Http2Connection:
 
     def _begin_upload(self, stream_id: int) -> None:
         """The client needn't send the rest of its request."""
-        self._waits.begin_upload(stream_id)
+        for crowded_out in self._waits.begin_upload(stream_id):
+            self._engine.reset(crowded_out, ErrorCode.NO_ERROR)
         self.note_deadline(self._waits.deadline)
 
     def response_completed(self, stream: Http2Stream) -> None:
@@ -293,10 +293,8 @@ class Http2Connection:
         if len(self._streams) < most:
             return True
         self._meter.note_reset(self.shared.now())
-        return (
-            len(self._streams) < 2 * most
-            and sum(not stream.gone for stream in self._streams.values()) < most
-        )
+        present = sum(not stream.gone for stream in self._streams.values())
+        return len(self._streams) < 2 * most and present < most
 
     def _begin(self, stream_id: int, head: Any, end_stream: bool) -> None:
         shared = self.shared
