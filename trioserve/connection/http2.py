@@ -222,6 +222,8 @@ class Http2Connection:
         fields = self.writer.send_answer(stream.id, status, reason, head_only=head_only)
         exchange.status = status
         exchange.headers = fields[1:]
+        if not head_only:
+            exchange.body_size = int(dict(fields).get(b"content-length", 0))
         stream.ended = True
         if not stream.request_ended:
             self._begin_upload(stream.id)
