@@ -38,12 +38,11 @@ from trioserve.protocols.http2 import (
     EarlyPriorities,
     ErrorCode,
     FrameMeter,
-    H2Engine,
     Http2ConnectionError,
     Http2Response,
     MalformedRequest,
-    engine_package,
     local_settings,
+    make_engine,
     parse_priority_update,
     parse_request,
     parse_trailers,
@@ -103,7 +102,7 @@ class Http2Connection:
             "http.response.early_hint": NO_OPTIONS,
         }
         self._settings = local_settings(config)
-        self._engine = H2Engine(self, self._settings, engine_package(config.http2_engine))
+        self._engine = make_engine(config.http2_engine, self, self._settings)
         self._meter = FrameMeter(2 * self._settings.max_header_list_size, shared.now())
         self.writer = Http2Writer(transport, self._engine, self._meter, self._lose)
         self._streams: dict[int, Http2Stream] = {}
