@@ -4,16 +4,11 @@
 The rule of this file: a frame has one method, found in the table at the end, and each thing that
 can be wrong with it stands where it is read, with the section that says so. What breaks the
 connection raises Http2ConnectionError; what breaks a stream resets it.
-
-A stream is in ``_streams`` while it is open or half-closed. Of those that have ended it is known
-for a while how: what a client sends after its own end is an error, but what it sent before it
-heard of ours is not (section 5.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from trioserve.protocols.http2.errors import ErrorCode
@@ -45,6 +40,7 @@ from trioserve.protocols.http2.header_coding import (
     HeaderListTooLarge,
 )
 from trioserve.protocols.http2.header_table import HpackError
+from trioserve.protocols.http2.stream_table import Ending, StreamState, StreamTable
 from trioserve.protocols.negotiation import PREFACE
 
 if TYPE_CHECKING:
@@ -59,8 +55,6 @@ __all__ = ["NativeEngine"]
 
 #: A header section may be this much larger than announced and is still answered (431).
 _HEADER_LIST_MARGIN: Final = 4
-#: Ended streams that are remembered.
-_MAX_ENDED: Final = 1000
 
 # A name of the module's costs less than a member of an enum.
 (
@@ -77,34 +71,6 @@ _MAX_ENDED: Final = 1000
 ) = Frame
 
 
-class _Ending(Enum):
-    """How a stream has ended."""
-
-    BOTH_SIDES = auto()
-    RESET_BY_PEER = auto()
-    RESET_BY_US = auto()
-
-
-class _Stream:
-    """One that hasn't ended.
-
-    Attributes:
-        send_window: bytes that the client takes.
-        receive_window: bytes that it may send.
-        taken: of those that came, not told to it yet.
-        remote_closed, local_closed: that side has said its last.
-    """
-
-    __slots__ = ("local_closed", "receive_window", "remote_closed", "send_window", "taken")
-
-    def __init__(self, send_window: int, receive_window: int, *, remote_closed: bool) -> None:
-        self.send_window = send_window
-        self.receive_window = receive_window
-        self.taken = 0
-        self.remote_closed = remote_closed
-        self.local_closed = False
-
-
 class NativeEngine:
     """See Engine.
 
@@ -118,7 +84,6 @@ class NativeEngine:
         "_buffer",
         "_decoder",
         "_encoder",
-        "_ended",
         "_expected",
         "_greeted",
         "_initial_receive_window",
@@ -130,7 +95,6 @@ class NativeEngine:
         "_settings",
         "_streams",
         "_taken",
-        "highest_stream_id",
         "max_frame_size",
     )
 
@@ -139,8 +103,7 @@ class NativeEngine:
         self._settings = settings
         self._decoder = HeaderDecoder(settings.max_header_list_size * _HEADER_LIST_MARGIN)
         self._encoder = HeaderEncoder()
-        self._streams: dict[int, _Stream] = {}
-        self._ended: dict[int, _Ending] = {}
+        self._streams = StreamTable()
         self._buffer = b""
         self._expected = PREFACE  # what is still to come of it
         #: The header section that is under way: its stream, flags, priority and pieces.
@@ -154,7 +117,6 @@ class NativeEngine:
         self._taken = 0
         self._greeted = False  # the client's SETTINGS have come
         self.max_frame_size = MIN_FRAME_SIZE
-        self.highest_stream_id = 0
         self._announce(settings)
 
     def _announce(self, settings: LocalSettings) -> None:
@@ -162,6 +124,11 @@ class NativeEngine:
         if settings.connection_window_size > DEFAULT_WINDOW:
             increment = settings.connection_window_size - DEFAULT_WINDOW
             self._send(_WINDOW_UPDATE, 0, 0, WORD.pack(increment))
+
+    @property
+    def highest_stream_id(self) -> int:
+        """See Engine."""
+        return self._streams.highest
 
     # -- what is to be sent -----------------------------------------------------------------
 
@@ -179,7 +146,7 @@ class NativeEngine:
 
     def send_headers(self, stream_id: int, fields: Fields, end_stream: bool) -> None:
         """See Engine."""
-        stream = self._streams[stream_id]
+        stream = self._streams.live[stream_id]
         block = self._encoder.encode(fields)
         flags = END_STREAM if end_stream else 0
         limit = self.max_frame_size
@@ -192,11 +159,11 @@ class NativeEngine:
                 piece = block[at : at + limit]
                 self._send(_CONTINUATION, END_HEADERS if last else 0, stream_id, piece)
         if end_stream:
-            self._close_local(stream_id, stream)
+            self._streams.close_local(stream_id, stream)
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """See Engine."""
-        stream = self._streams[stream_id]
+        stream = self._streams.live[stream_id]
         size = len(data)
         self._out.append(
             FRAME_HEADER.pack(
@@ -207,11 +174,11 @@ class NativeEngine:
         self._send_window -= size
         stream.send_window -= size
         if end_stream:
-            self._close_local(stream_id, stream)
+            self._streams.close_local(stream_id, stream)
 
     def window(self, stream_id: int) -> int:
         """See Engine."""
-        stream = self._streams.get(stream_id)
+        stream = self._streams.live.get(stream_id)
         return 0 if stream is None else min(self._send_window, stream.send_window)
 
     def acknowledge(self, stream_id: int, size: int) -> None:
@@ -221,7 +188,7 @@ class NativeEngine:
             self._send(_WINDOW_UPDATE, 0, 0, WORD.pack(self._taken))
             self._receive_window += self._taken
             self._taken = 0
-        stream = self._streams.get(stream_id)
+        stream = self._streams.live.get(stream_id)
         if stream is None or stream.remote_closed:
             return
         stream.taken += size
@@ -232,29 +199,13 @@ class NativeEngine:
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """See Engine."""
-        if stream_id in self._streams:
+        if stream_id in self._streams.live:
             self._send(_RST_STREAM, 0, stream_id, WORD.pack(code))
-            self._end(stream_id, _Ending.RESET_BY_US)
+            self._streams.end(stream_id, Ending.RESET_BY_US)
 
     def goaway(self, last_stream_id: int, code: ErrorCode, debug: bytes = b"") -> None:
         """See Engine."""
         self._send(_GOAWAY, 0, 0, WORD.pack(last_stream_id) + WORD.pack(code) + debug)
-
-    def _close_local(self, stream_id: int, stream: _Stream) -> None:
-        stream.local_closed = True
-        if stream.remote_closed:
-            self._end(stream_id, _Ending.BOTH_SIDES)
-
-    def _close_remote(self, stream_id: int, stream: _Stream) -> None:
-        stream.remote_closed = True
-        if stream.local_closed:
-            self._end(stream_id, _Ending.BOTH_SIDES)
-
-    def _end(self, stream_id: int, how: _Ending) -> None:
-        del self._streams[stream_id]
-        self._ended[stream_id] = how
-        if len(self._ended) > _MAX_ENDED:
-            del self._ended[next(iter(self._ended))]
 
     # -- what comes -------------------------------------------------------------------------
 
@@ -316,17 +267,6 @@ class NativeEngine:
         else:
             self._listener.on_extension(frame_type, stream_id, payload)
 
-    def _find(self, stream_id: int, frame: str) -> _Stream | None:
-        """The stream that a frame is about; None if it has ended.
-
-        Raises:
-            Http2ConnectionError: it is idle (RFC 9113 section 5.1).
-        """
-        stream = self._streams.get(stream_id)
-        if stream is None and (stream_id > self.highest_stream_id or not stream_id % 2):
-            raise broken(ErrorCode.PROTOCOL_ERROR, f"{frame} on an idle stream", "5.1")
-        return stream
-
     def _fail_stream(self, stream_id: int, code: ErrorCode) -> None:
         """The client has broken the protocol on one stream (RFC 9113 section 5.4.2)."""
         self.reset(stream_id, code)
@@ -337,12 +277,12 @@ class NativeEngine:
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
         data = unpad(payload) if flags & PADDED else payload
-        stream = self._find(stream_id, "DATA")
+        stream = self._streams.find(stream_id, "DATA")
         self._receive_window -= size
         if self._receive_window < 0:
             raise broken(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window", "6.9")
         if stream is None:
-            if self._ended.get(stream_id) is not _Ending.RESET_BY_US:
+            if self._streams.ending(stream_id) is not Ending.RESET_BY_US:
                 raise broken(ErrorCode.STREAM_CLOSED, "DATA on a stream that has ended", "5.1")
             self.acknowledge(stream_id, size)
             return
@@ -357,7 +297,7 @@ class NativeEngine:
             return
         ended = bool(flags & END_STREAM)
         if ended:
-            self._close_remote(stream_id, stream)
+            self._streams.close_remote(stream_id, stream)
         self._listener.on_data(stream_id, data, size, ended)
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -394,18 +334,20 @@ class NativeEngine:
         except HeaderListTooLarge as exc:
             raise broken(ErrorCode.ENHANCE_YOUR_CALM, str(exc), "10.5.1") from exc
         ended = bool(flags & END_STREAM)
-        stream = self._streams.get(stream_id)
+        stream = self._streams.live.get(stream_id)
         if stream is not None:
             self._on_second_block(stream_id, stream, fields, ended)
             return
-        if stream_id <= self.highest_stream_id:
+        if stream_id <= self._streams.highest:
             self._on_late_block(stream_id)
             return
         if not stream_id % 2:
             raise broken(ErrorCode.PROTOCOL_ERROR, "a client's streams have odd ids", "5.1.1")
-        self.highest_stream_id = stream_id
-        self._streams[stream_id] = _Stream(
-            self._initial_send_window, self._initial_receive_window, remote_closed=ended
+        self._streams.open(
+            stream_id,
+            StreamState(
+                self._initial_send_window, self._initial_receive_window, remote_closed=ended
+            ),
         )
         if priority is not None and priority.depends_on == stream_id:
             self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)  # RFC 7540 section 5.3.1
@@ -413,7 +355,7 @@ class NativeEngine:
         self._listener.on_request(stream_id, fields, ended, priority)
 
     def _on_second_block(
-        self, stream_id: int, stream: _Stream, fields: Fields, ended: bool
+        self, stream_id: int, stream: StreamState, fields: Fields, ended: bool
     ) -> None:
         """Trailers (RFC 9113 section 8.1), if anything."""
         if stream.remote_closed:
@@ -421,12 +363,12 @@ class NativeEngine:
         elif not ended:
             self._fail_stream(stream_id, ErrorCode.PROTOCOL_ERROR)
         else:
-            self._close_remote(stream_id, stream)
+            self._streams.close_remote(stream_id, stream)
             self._listener.on_trailers(stream_id, fields)
 
     def _on_late_block(self, stream_id: int) -> None:
-        ending = self._ended.get(stream_id)
-        if ending is _Ending.RESET_BY_US:
+        ending = self._streams.ending(stream_id)
+        if ending is Ending.RESET_BY_US:
             return  # it was under way when we did
         if ending is None:
             raise broken(ErrorCode.PROTOCOL_ERROR, "an id below that of another stream", "5.1.1")
@@ -434,22 +376,22 @@ class NativeEngine:
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 5:
-            if stream_id not in self._streams:
+            if stream_id not in self._streams.live:
                 raise broken(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has 5 bytes", "6.3")
             self._fail_stream(stream_id, ErrorCode.FRAME_SIZE_ERROR)
             return
         priority = read_priority(payload)
         if priority.depends_on != stream_id:
             self._listener.on_priority(stream_id, priority)
-        elif stream_id in self._streams:
+        elif stream_id in self._streams.live:
             self._fail_stream(stream_id, ErrorCode.PROTOCOL_ERROR)  # RFC 7540 section 5.3.1
         else:
             raise broken(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself", "5.3.1 of 7540")
 
     def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._find(stream_id, "RST_STREAM") is None:
+        if self._streams.find(stream_id, "RST_STREAM") is None:
             return
-        self._end(stream_id, _Ending.RESET_BY_PEER)
+        self._streams.end(stream_id, Ending.RESET_BY_PEER)
         self._listener.on_reset(stream_id, WORD.unpack(payload)[0])
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -469,7 +411,7 @@ class NativeEngine:
         difference = self._settings.initial_window_size - self._initial_receive_window
         if difference:
             self._initial_receive_window += difference
-            for stream in self._streams.values():
+            for stream in self._streams.live.values():
                 stream.receive_window += difference
 
     def _on_setting(self, code: int, value: int) -> None:
@@ -484,7 +426,7 @@ class NativeEngine:
                 raise broken(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2**31 - 1", "6.5.2")
             difference = value - self._initial_send_window
             self._initial_send_window = value
-            for stream in self._streams.values():
+            for stream in self._streams.live.values():
                 stream.send_window += difference
                 if stream.send_window > MAX_WINDOW:
                     raise broken(
@@ -520,7 +462,7 @@ class NativeEngine:
         self._listener.on_window(0)
 
     def _widen_stream(self, stream_id: int, increment: int) -> None:
-        stream = self._find(stream_id, "WINDOW_UPDATE")
+        stream = self._streams.find(stream_id, "WINDOW_UPDATE")
         if stream is None:
             return  # section 5.1: it may come for a while
         if not increment:
