@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from trioserve.config.dirty_options import DirtyOptions, Hook
+from trioserve.config.dirty_options import DirtyOptions
+from trioserve.config.fields import Hook
 from trioserve.config.options import (
     ApplicationOptions,
     Config,
@@ -12,6 +13,7 @@ from trioserve.config.options import (
     LogOptions,
     ServerOptions,
 )
+from trioserve.config.tls_options import TlsOptions
 
 __all__ = [
     "ApplicationOptions",
@@ -22,4 +24,5 @@ __all__ = [
     "ListenerOptions",
     "LogOptions",
     "ServerOptions",
+    "TlsOptions",
 ]

@@ -19,6 +19,7 @@ import attrs
 from trioserve.config import kinds
 from trioserve.config.dirty_options import DirtyOptions
 from trioserve.config.fields import about, setting
+from trioserve.config.tls_options import TlsOptions
 from trioserve.errors import ConfigError
 from trioserve.suggestions import did_you_mean
 
@@ -179,13 +180,24 @@ class LogOptions:
 # Several bases with fields can't have slots: their layouts would conflict.
 @attrs.frozen(kw_only=True, slots=False)
 class Config(
-    ApplicationOptions, ListenerOptions, ServerOptions, Http1Options, DirtyOptions, LogOptions
+    ApplicationOptions,
+    ListenerOptions,
+    TlsOptions,
+    ServerOptions,
+    Http1Options,
+    DirtyOptions,
+    LogOptions,
 ):
     """All settings. Immutable, hashable, valid.
 
     >>> Config(bind=["127.0.0.1:0"], keep_alive_timeout=2).bind
     ('127.0.0.1:0',)
     """
+
+    def __attrs_post_init__(self) -> None:
+        # attrs calls one for the whole class; without this it would be the first group's alone.
+        TlsOptions.__attrs_post_init__(self)
+        DirtyOptions.__attrs_post_init__(self)
 
     def with_changes(self, **changes: Any) -> Self:
         """Return a copy with some settings changed.

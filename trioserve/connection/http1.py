@@ -36,7 +36,7 @@ from trioserve.protocols.http1 import Framing
 from trioserve.transports import Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trioserve.context import ServerContext
     from trioserve.protocols.http1 import RequestHead
@@ -61,6 +61,7 @@ class Http1Connection:
         "_began",
         "_context",
         "_extension",
+        "_extensions",
         "_limit",
         "_on_closed",
         "_over",
@@ -79,8 +80,10 @@ class Http1Connection:
         client: tuple[str, int] | None,
         server: tuple[str, int | None] | None,
         on_closed: Callable[[Http1Connection], None],
+        extensions: Mapping[str, Any] = NO_OPTIONS,
     ) -> None:
         self._shared = shared
+        self._extensions = extensions  # what this connection's scopes have and others' have not
         self._on_closed = on_closed
         self._over = False  # the owner only ends it: nobody is to take it over any more
         self._requests = 0
@@ -142,6 +145,7 @@ class Http1Connection:
         self._extension = TrioExtension(scope, self._shared.background.nursery)
         http10: dict[str, Any] = {
             **self._shared.extensions,
+            **self._extensions,
             "trioserve": self._extension,
             "http.response.pathsend": NO_OPTIONS,
         }
