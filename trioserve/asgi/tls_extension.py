@@ -35,12 +35,19 @@ def tls_extension(stream: TlsStream) -> Options:
         {
             "server_cert": stream.server_certificate,
             "client_cert_chain": tuple(map(ssl.DER_cert_to_PEM_cert, chain)),
-            "client_cert_name": subject_name(chain[0]) if chain else None,
+            "client_cert_name": _name(chain[0]) if chain else None,
             "client_cert_error": None,
             "tls_version": _VERSIONS.get(stream.version or ""),
             "cipher_suite": _cipher_suites().get(stream.cipher or ""),
         }
     )
+
+
+def _name(certificate: bytes) -> str | None:
+    try:
+        return subject_name(certificate)
+    except ValueError:  # OpenSSL takes more than DER
+        return None
 
 
 @cache

@@ -74,7 +74,7 @@ def subject_name(certificate: bytes) -> str:
         subject = elements[4 + (elements[0][0] == _VERSION)][1]
         # RFC 4514 section 2.1: from the last of the sequence to the first.
         return ",".join(reversed([_relative_name(one) for _, one in _elements(subject)]))
-    except (IndexError, UnicodeError) as exc:
+    except IndexError as exc:
         raise ValueError("not a certificate in DER") from exc
 
 
@@ -87,11 +87,21 @@ def _attribute(data: bytes) -> str:
     (_, number), (tag, value) = _elements(data)
     kind = _dotted(number)
     name = _SHORT_NAMES.get(kind)
-    encoding = _ENCODINGS.get(tag)
-    if name is None or encoding is None:
+    text = _text(tag, value)
+    if name is None or text is None:
         whole = data[_element(data, 0)[2] :]
         return f"{name or kind}=#{whole.hex()}"
-    return f"{name}={_escaped(value.decode(encoding))}"
+    return f"{name}={_escaped(text)}"
+
+
+def _text(tag: int, value: bytes) -> str | None:
+    encoding = _ENCODINGS.get(tag)
+    if encoding is None:
+        return None
+    try:
+        return value.decode(encoding)
+    except UnicodeError:  # authorities get it wrong, too
+        return None
 
 
 def _escaped(text: str) -> str:
