@@ -135,7 +135,7 @@ def test_a_certificate_by_name(text: str, parsed: tuple[str, str, str | None]) -
     ],
 )
 def test_what_is_no_certificate_by_name_is_refused(text: str, reason: str) -> None:
-    with pytest.raises(ConfigError, match="^sni_certificate ") as caught:
+    with pytest.raises(ConfigError, match=r"^sni_certificate ") as caught:
         parse_sni_certificate(text)
     assert repr(text) in str(caught.value)
     assert reason in str(caught.value)
@@ -144,7 +144,8 @@ def test_what_is_no_certificate_by_name_is_refused(text: str, reason: str) -> No
 def test_in_a_variable_a_part_without_a_name_is_the_key_of_the_part_before() -> None:
     variables = {
         "TRIOSERVE_CERTFILE": "c.pem",
-        "TRIOSERVE_SNI_CERTIFICATE": "a.example=a.pem,a.key,b.example=b.pem,*.c.example=c.pem,c.key",
+        "TRIOSERVE_SNI_CERTIFICATE": "a.example=a.pem,a.key,b.example=b.pem,"
+        "*.c.example=c.pem,c.key",
     }
     config, _ = resolve(read_environment(variables))
     assert config.sni_certificate == (

@@ -13,11 +13,12 @@ import logging
 import math
 import os
 import ssl
+import traceback
 from typing import TYPE_CHECKING, Final
 
 from trioserve.errors import AppImportError, ConfigError, TrioserveError
 from trioserve.loading import load_hook
-from trioserve.tls.files import ServerContext, load_authorities, load_certificate, reason_of
+from trioserve.tls.files import ServerContext, load_authorities, load_certificate
 from trioserve.tls.names import NamedContexts
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class TlsContexts:
         except TrioserveError:  # of make_default
             raise
         except Exception as exc:  # a border: the hook is the operator's code
-            raise AppImportError(f"ssl_context: the hook failed: {type(exc).__name__}") from exc
+            reason = "".join(traceback.format_exception_only(exc)).strip()
+            raise AppImportError(f"ssl_context: the hook failed: {reason}") from exc
         if not isinstance(context, ssl.SSLContext):
             raise ConfigError(
                 "ssl_context: expected the hook to return an ssl.SSLContext, "
@@ -168,7 +170,7 @@ def _context_for(config: Config) -> ServerContext:
             context.set_ciphers(config.ciphers)
         except ssl.SSLError as exc:
             raise ConfigError(
-                f"ciphers {config.ciphers!r}: OpenSSL knows no cipher by that ({reason_of(exc)}); "
+                f"ciphers {config.ciphers!r}: OpenSSL knows no cipher by that; "
                 "`openssl ciphers` lists names (TLS 1.3's own can't be chosen)"
             ) from exc
     if config.ca_certs is not None:

@@ -96,9 +96,11 @@ def load_certificate(
             raise ConfigError(_about_password(key_setting, key_path, password)) from None
         known = _KNOWN_REASONS.get(getattr(exc, "reason", None) or "")
         if known is None:
-            reason = f"OpenSSL can't use certificate and key: {reason_of(exc)}"
-        else:
-            reason = known.format(key=repr(key_path), certificate=repr(certfile))
+            raise ConfigError(
+                f"{setting} {certfile!r}: OpenSSL can't use this certificate with the key in "
+                f"{key_path!r}: {reason_of(exc)}"
+            ) from exc
+        reason = known.format(key=repr(key_path), certificate=repr(certfile))
         raise ConfigError(f"{key_setting} {key_path!r}: {reason}") from exc
 
 

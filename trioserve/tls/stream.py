@@ -56,10 +56,12 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._received = memoryview(b"")  # of the transport, and not yet in the BIO
+        self._decrypted = b""  # and not yet asked for
         self._tickets = b""
         self._turn = trio.Lock()
         self._established = False
         self._no_more = False  # is to be read: close_notify, or the transport's end
+        self._failure: ssl.SSLError | None = None  # of reading; OpenSSL tells it once
         self._write_closed = False
         self._broken = False
         self._closed = False
@@ -156,9 +158,12 @@ class TlsStream(trio.abc.HalfCloseableStream):
         """What there is, up to ``limit`` bytes; b"" at the end, None if more has to come first."""
         if self._closed:
             raise trio.ClosedResourceError
+        if self._decrypted:
+            data, self._decrypted = self._decrypted[:limit], self._decrypted[limit:]
+            return data
         parts: list[bytes] = []
         size = 0
-        while size < limit and not self._no_more:
+        while size < limit and not self._no_more and self._failure is None:
             try:
                 data = self._tls.read(min(_RECORD_SIZE, limit - size))
             except ssl.SSLWantReadError:
@@ -168,15 +173,16 @@ class TlsStream(trio.abc.HalfCloseableStream):
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 data = b""
             except ssl.SSLError as exc:
-                if parts:
-                    break  # it says so again at the next call
+                self._failure = exc
                 self._broken = True
-                raise trio.BrokenResourceError from exc
+                break
             self._no_more = not data
             parts.append(data)
             size += len(data)
         if size:
             return b"".join(parts)
+        if self._failure is not None:
+            raise trio.BrokenResourceError from self._failure
         return b"" if self._no_more else None
 
     def _feed(self) -> bool:
@@ -267,7 +273,9 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
     async def _say_close_notify(self) -> None:
         self._write_closed = True
-        # unwrap() looks for the other's close_notify, too, and would trip over data of its.
+        # unwrap() looks for the other's close_notify, too, and drops whatever it finds before it.
+        if self._tls.pending():
+            self._decrypted += self._tls.read(_RECORD_SIZE)
         held = b"" if self._incoming.eof else self._incoming.read()
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
