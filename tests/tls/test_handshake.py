@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import ssl
+import warnings
 from typing import TYPE_CHECKING
 
 import h11
@@ -22,9 +24,11 @@ from .client import TlsClientStream
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trio.testing import MemoryReceiveStream, MemorySendStream
+
     from trioserve.tls import TlsContexts
 
-    Wire = trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]
+    Wire = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 
 #: Seconds of tls_handshake_timeout where a test doesn't say another.
 TIMEOUT = 10
@@ -109,7 +113,7 @@ async def test_trickling_does_not_move_the_deadline(autojump_clock: MockClock) -
 async def test_a_timeout_of_zero_is_none(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         wire, _, outcome = begin(nursery, contexts(tls_handshake_timeout=0))
-        await trio.sleep(100_000)
+        await trio.sleep(10_000)
         assert not outcome.ended
         await wire.aclose()
     assert outcome.ended
@@ -164,7 +168,7 @@ async def test_a_client_that_goes_on_in_plain_http_is_not_read_for_ever(
 ) -> None:
     async with trio.open_nursery() as nursery:
         wire, _, outcome = begin(nursery)
-        with pytest.raises(trio.BrokenResourceError):
+        with contextlib.suppress(trio.BrokenResourceError):
             while True:
                 await wire.send_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 1000)
     assert outcome.ended
@@ -219,10 +223,11 @@ async def _refused(
 ) -> None:
     async with trio.open_nursery() as nursery:
         wire, _, outcome = begin(nursery, tls)
+        stream = TlsClientStream(wire, client)
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(b"x")  # with TLS 1.3 a client is done before its server
         with pytest.raises(trio.BrokenResourceError):
-            stream = TlsClientStream(wire, client)
-            await stream.send_all(b"x")
-            await stream.receive_some()  # with TLS 1.3 a client is done before its server
+            await stream.receive_some()
         await wire.aclose()
     assert outcome.stream is None
     ((level, message),) = messages(log)
@@ -233,9 +238,9 @@ async def _refused(
 async def test_tls_1_1_is_refused(log: pytest.LogCaptureFixture) -> None:
     context = client_context()
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
-        context.minimum_version = ssl.TLSVersion.TLSv1_1
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     await _refused(context, contexts(), "unsupported protocol", log)
 
 
