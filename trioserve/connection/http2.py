@@ -26,7 +26,6 @@ import trio
 
 from trioserve.asgi.background import contain
 from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
-from trioserve.asgi.scope import HttpScopes
 from trioserve.connection import outcomes
 from trioserve.connection.http2_stream import Http2Stream
 from trioserve.connection.http2_writer import Http2Writer
@@ -52,6 +51,7 @@ from trioserve.transports import Peer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from trioserve.asgi.scope import HttpScopes
     from trioserve.context import ServerContext
     from trioserve.protocols.http2 import StreamPriority
     from trioserve.transports import Transport
@@ -84,9 +84,7 @@ class Http2Connection:
         self,
         shared: ServerContext,
         transport: Transport,
-        scheme: str,
-        client: tuple[str, int] | None,
-        server: tuple[str, int | None] | None,
+        scopes: HttpScopes,
         on_closed: Callable[[Http2Connection], None],
     ) -> None:
         config = shared.config
@@ -94,9 +92,9 @@ class Http2Connection:
         self.transport = transport
         self.max_body_size = config.max_body_size or math.inf
         self._on_closed = on_closed
-        self._scopes = HttpScopes(scheme, client, server, config.root_path, shared.state)
+        self._scopes = scopes
         self._extensions = {
-            **shared.extensions,
+            **scopes.extensions,
             "http.response.pathsend": NO_OPTIONS,
             "http.response.trailers": NO_OPTIONS,
             "http.response.early_hint": NO_OPTIONS,

@@ -34,7 +34,7 @@ _FIELD_OVERHEAD: Final = 32
 
 
 class _Kind:
-    """What a name means here. Numbers, since an enum's members are hashed by a function in Python."""
+    """What a name means here. Numbers: an enum's members are hashed by a function in Python."""
 
     PLAIN = 0
     METHOD = 1
