@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,22 @@ async def test_plain_http_reads_the_answer_and_no_reset() -> None:
             assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
             assert b"HTTPS" in answer
             await stream.aclose()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="it is Linux's own")
+async def test_a_client_with_nagles_algorithm_does_not_wait_for_an_acknowledgement() -> None:
+    times = []
+    async with serving() as address:
+        for _ in range(10):
+            stream = await dial(address)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+            client = TlsClientStream(stream)
+            await client.do_handshake()
+            began = trio.current_time()
+            assert await converse(client)
+            times.append(trio.current_time() - began)
+            await client.aclose()
+    assert min(times) < 0.03  # 0.04 is what Linux delays it by, at least
 
 
 # -- the extension -------------------------------------------------------------------------
