@@ -38,6 +38,8 @@ _RECORD_SIZE: Final = 16 * 1024
 #: Bytes asked of the transport at once, and given to it at once.
 _BATCH_SIZE: Final = 64 * 1024
 
+_NOTHING: Final = memoryview(b"")
+
 
 class TlsStream(trio.abc.HalfCloseableStream):
     """See this file's head. ``do_handshake`` comes first.
@@ -55,7 +57,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._received = memoryview(b"")  # of the transport, and not yet in the BIO
+        self._received = _NOTHING  # of the transport, and not yet in the BIO
         self._decrypted = b""  # and not yet asked for
         self._tickets = b""
         self._turn = trio.Lock()
@@ -190,7 +192,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
         if not self._received:
             return False
         self._incoming.write(self._received[:_RECORD_SIZE])
-        self._received = self._received[_RECORD_SIZE:]
+        # An empty view would hold all of what it was a view of.
+        self._received = self._received[_RECORD_SIZE:] or _NOTHING
         return True
 
     async def _receive_more(self) -> None:
