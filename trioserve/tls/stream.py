@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trioserve.tls.files import ServerContext
+from trioserve.tls.names import bad_names_unreported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._received = memoryview(received)
         while True:
             try:
-                self._tls.do_handshake()
+                with bad_names_unreported():
+                    self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._receive_more()
