@@ -26,7 +26,6 @@ import trio
 
 from trioserve.asgi.background import contain
 from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
-from trioserve.asgi.scope import HttpScopes
 from trioserve.connection import outcomes
 from trioserve.connection.http2_stream import Http2Stream
 from trioserve.connection.http2_writer import Http2Writer
@@ -38,12 +37,11 @@ from trioserve.protocols.http2 import (
     EarlyPriorities,
     ErrorCode,
     FrameMeter,
-    H2Engine,
     Http2ConnectionError,
     Http2Response,
     MalformedRequest,
-    engine_package,
     local_settings,
+    make_engine,
     parse_priority_update,
     parse_request,
     parse_trailers,
@@ -53,6 +51,7 @@ from trioserve.transports import Peer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from trioserve.asgi.scope import HttpScopes
     from trioserve.context import ServerContext
     from trioserve.protocols.http2 import StreamPriority
     from trioserve.transports import Transport
@@ -85,9 +84,7 @@ class Http2Connection:
         self,
         shared: ServerContext,
         transport: Transport,
-        scheme: str,
-        client: tuple[str, int] | None,
-        server: tuple[str, int | None] | None,
+        scopes: HttpScopes,
         on_closed: Callable[[Http2Connection], None],
     ) -> None:
         config = shared.config
@@ -95,15 +92,15 @@ class Http2Connection:
         self.transport = transport
         self.max_body_size = config.max_body_size or math.inf
         self._on_closed = on_closed
-        self._scopes = HttpScopes(scheme, client, server, config.root_path, shared.state)
+        self._scopes = scopes
         self._extensions = {
-            **shared.extensions,
+            **scopes.extensions,
             "http.response.pathsend": NO_OPTIONS,
             "http.response.trailers": NO_OPTIONS,
             "http.response.early_hint": NO_OPTIONS,
         }
         self._settings = local_settings(config)
-        self._engine = H2Engine(self, self._settings, engine_package(config.http2_engine))
+        self._engine = make_engine(config.http2_engine, self, self._settings)
         self._meter = FrameMeter(2 * self._settings.max_header_list_size, shared.now())
         self.writer = Http2Writer(transport, self._engine, self._meter, self._lose)
         self._streams: dict[int, Http2Stream] = {}

@@ -137,6 +137,11 @@ class Http2Stream:
         """A DATA frame has come; ``size`` bytes of it count for flow control."""
         self._body_size += len(data)
         self.request_ended = ended
+        if not self._has_promised_length(ended):
+            self._connection.acknowledge(self, size)
+            self._connection.reset(self, ErrorCode.PROTOCOL_ERROR)
+            self.leave(unreachable=True)
+            return
         if self._body_size > self._connection.max_body_size:
             self._connection.acknowledge(self, size)
             self.refuse_body(self._connection.too_large())
@@ -147,10 +152,21 @@ class Http2Stream:
             self._connection.acknowledge(self, size)
         self._wake_reader()
 
+    def _has_promised_length(self, ended: bool) -> bool:
+        """Whether what has come agrees with Content-Length (RFC 9113 section 8.1.1)."""
+        length = self.head.content_length
+        if length < 0:
+            return True
+        return self._body_size == length if ended else self._body_size <= length
+
     def receive_trailers(self, trailers: Headers) -> None:
         """A trailer section has ended the request."""
         self.request_trailers = trailers
         self.request_ended = True
+        if not self._has_promised_length(ended=True):
+            self._connection.reset(self, ErrorCode.PROTOCOL_ERROR)
+            self.leave(unreachable=True)
+            return
         self._wake_reader()
 
     def leave(self, *, unreachable: bool) -> None:

@@ -26,7 +26,7 @@ from trioserve.protocols.http1 import (
     RequestReader,
     ResponseEncoder,
 )
-from trioserve.protocols.http2.preface import begins_like_preface
+from trioserve.protocols.negotiation import begins_like_preface
 from trioserve.transports import Peer
 
 if TYPE_CHECKING:

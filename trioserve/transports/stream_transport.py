@@ -200,8 +200,8 @@ class StreamTransport:
             self.peer = Peer.LOST
             self._ended = True
             stream = self._stream
-            while isinstance(stream, trio.SSLStream):
-                stream = stream.transport_stream
+            while (inner := getattr(stream, "transport_stream", None)) is not None:  # TLS
+                stream = inner
             if isinstance(stream, trio.SocketStream):
                 with contextlib.suppress(OSError):  # closed already
                     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)

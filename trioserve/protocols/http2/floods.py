@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import Final
 
 from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError
-from trioserve.protocols.http2.preface import PREFACE
+from trioserve.protocols.negotiation import PREFACE
 
 __all__ = ["FrameMeter"]
 

@@ -8,7 +8,6 @@ made it, and its stream is reset. One that only asks for too much gets a status,
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from trioserve.protocols.errors import RemoteProtocolError
@@ -34,19 +33,21 @@ _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\n[\t ]|[\t ]\n")
 _FIELD_OVERHEAD: Final = 32
 
 
-class _Kind(Enum):
-    PLAIN = auto()
-    METHOD = auto()
-    SCHEME = auto()
-    AUTHORITY = auto()
-    PATH = auto()
-    FORBIDDEN = auto()
-    TE = auto()
-    HOST = auto()
-    LENGTH = auto()
-    COOKIE = auto()
-    EXPECT = auto()
-    PRIORITY = auto()
+class _Kind:
+    """What a name means here. Numbers: an enum's members are hashed by a function in Python."""
+
+    PLAIN = 0
+    METHOD = 1
+    SCHEME = 2
+    AUTHORITY = 3
+    PATH = 4
+    FORBIDDEN = 5
+    TE = 6
+    HOST = 7
+    LENGTH = 8
+    COOKIE = 9
+    EXPECT = 10
+    PRIORITY = 11
 
 
 _PLAIN: Final = _Kind.PLAIN
@@ -54,7 +55,7 @@ _COOKIE: Final = _Kind.COOKIE
 _HOST: Final = _Kind.HOST
 
 #: name → kind. Filled as names come, and bounded: clients make names up.
-_KINDS: Final[dict[bytes, _Kind]] = {
+_KINDS: Final[dict[bytes, int]] = {
     b":method": _Kind.METHOD,
     b":scheme": _Kind.SCHEME,
     b":authority": _Kind.AUTHORITY,
@@ -130,8 +131,8 @@ def parse_request(
         MalformedRequest: it breaks RFC 9113 section 8.
         RemoteProtocolError: it asks for too much or for what there isn't: 414, 417, 431, 501.
     """
-    pseudo: dict[_Kind, bytes] = {}
-    special: dict[_Kind, list[bytes]] = {}
+    pseudo: dict[int, bytes] = {}
+    special: dict[int, list[bytes]] = {}
     headers: Headers = []
     for name, value in fields:
         kind = _KINDS.get(name) or _kind_of(name)
@@ -199,7 +200,7 @@ def parse_trailers(fields: Fields, options: Http1Options) -> Headers:
     return trailers
 
 
-def _kind_of(name: bytes) -> _Kind:
+def _kind_of(name: bytes) -> int:
     if not _NAME.fullmatch(name):
         raise MalformedRequest(f"{name[:40]!r} is no field name in lower case (RFC 9113 8.2.1)")
     if len(_KINDS) < _KNOWN_LIMIT:
@@ -217,7 +218,7 @@ def _check_values(fields: Fields) -> None:
         )
 
 
-def _host_of(pseudo: dict[_Kind, bytes], special: dict[_Kind, list[bytes]]) -> bytes | None:
+def _host_of(pseudo: dict[int, bytes], special: dict[int, list[bytes]]) -> bytes | None:
     """The one host that the request is for (RFC 9113 section 8.3.1)."""
     authority = pseudo.get(_Kind.AUTHORITY)
     hosts = special.get(_HOST, ())
@@ -233,7 +234,7 @@ def _host_of(pseudo: dict[_Kind, bytes], special: dict[_Kind, list[bytes]]) -> b
     return authority
 
 
-def _path_of(method: bytes, pseudo: dict[_Kind, bytes]) -> bytes:
+def _path_of(method: bytes, pseudo: dict[int, bytes]) -> bytes:
     scheme, path = pseudo.get(_Kind.SCHEME), pseudo.get(_Kind.PATH)
     if method == b"CONNECT":
         if scheme is not None or path is not None or _Kind.AUTHORITY not in pseudo:
@@ -252,7 +253,7 @@ def _is_asterisk(method: bytes, path: bytes) -> bool:
     return path == b"*" and method == b"OPTIONS"
 
 
-def _check_special(special: dict[_Kind, list[bytes]]) -> None:
+def _check_special(special: dict[int, list[bytes]]) -> None:
     if _Kind.FORBIDDEN in special:
         raise MalformedRequest("a field of one connection only (RFC 9113 section 8.2.2)")
     if any(value.lower() != b"trailers" for value in special.get(_Kind.TE, ())):
@@ -261,7 +262,7 @@ def _check_special(special: dict[_Kind, list[bytes]]) -> None:
         raise MalformedRequest("more than one content-length (RFC 9110 section 8.6)")
 
 
-def _apply_special(head: Http2RequestHead, special: dict[_Kind, list[bytes]]) -> None:
+def _apply_special(head: Http2RequestHead, special: dict[int, list[bytes]]) -> None:
     if _Kind.LENGTH in special:
         try:
             head.content_length = parse_content_length(special[_Kind.LENGTH][0])
