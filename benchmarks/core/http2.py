@@ -98,21 +98,12 @@ def running_http2(
         certificate: makes it TLS.
 
     Raises:
-        StartError: see running(); or the server lacks what it takes.
+        StartError: see running(); or the library is not installed.
     """
     if server.name.startswith(("trioserve-jh2", "jh2")) and not importlib.util.find_spec("jh2"):
         raise StartError("jh2 is not installed")
     if certificate is not None:
-        if server.module == "trioserve" and not has_tls():
-            raise StartError("no TLS yet: it has no option certfile")
         server = server.with_tls(certificate)
     request = partial(get_http2, tls=certificate is not None)
     with running(server, app, *extra, request=request) as target:
         yield target
-
-
-def has_tls() -> bool:
-    """Whether this working tree's trioserve has the setting."""
-    from trioserve.config.settings import all_settings
-
-    return "certfile" in all_settings()

@@ -176,14 +176,6 @@ def _verdicts(rounds: Sequence[Round], recoveries: dict[str, Recovery | Failure]
     ours = recoveries.get("trioserve")
     return [
         throughput_verdict(rounds, name, "≥ 0.85 x the h2 library alone", ["h2-alone"], 0.85),
-        throughput_verdict(
-            rounds,
-            name,
-            "--http2-engine h2 ≥ 0.85 x the same",
-            ["h2-alone"],
-            0.85,
-            ours="trioserve-h2",
-        ),
         throughput_verdict(rounds, name, "≥ 4 x hypercorn -k trio", ["hypercorn-trio"], 4),
         Verdict(
             "answers after clients left in the middle",
@@ -198,7 +190,7 @@ SUITE = Suite(
     title="HTTP/2",
     about=(
         f"`h2load -t1 -c{CONNECTIONS} -m{STREAMS}` and a raw ASGI app; by prior knowledge, except"
-        " where TLS is named. A response of 13 bytes, unless the table says otherwise. A library"
+        " where TLS is named. `trioserve` alone has its own engine. A response of 13 bytes, unless the table says otherwise. A library"
         " alone is one task a connection on Trio, without ASGI and without limits. Errors are"
         " requests that got no 2xx or 3xx; one connection that is closed too early fails all"
         " that it still had to make."
