@@ -190,10 +190,10 @@ SUITE = Suite(
     title="HTTP/2",
     about=(
         f"`h2load -t1 -c{CONNECTIONS} -m{STREAMS}` and a raw ASGI app; by prior knowledge, except"
-        " where TLS is named. `trioserve` alone has its own engine. A response of 13 bytes, unless the table says otherwise. A library"
-        " alone is one task a connection on Trio, without ASGI and without limits. Errors are"
-        " requests that got no 2xx or 3xx; one connection that is closed too early fails all"
-        " that it still had to make."
+        " where TLS is named. A response of 13 bytes, unless the table says otherwise. `trioserve`"
+        " without more words has its own engine. A library alone is one task a connection on Trio,"
+        " without ASGI and without limits. Errors are requests that got no 2xx or 3xx; one"
+        " connection that is closed too early fails all that it still had to make."
     ),
     servers=(
         "trioserve",
