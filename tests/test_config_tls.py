@@ -49,15 +49,18 @@ def test_a_certificate_or_a_hook_turns_tls_on(given: dict[str, Any], has_tls: bo
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"keyfile": "k.pem"}, "keyfile: there is no certfile, so there is no TLS; set certfile"),
-        ({"keyfile_password": SECRET}, "keyfile_password: there is no certfile, so there is no"),
-        ({"ciphers": "ALL"}, "ciphers: there is no certfile"),
-        ({"ca_certs": "a.pem"}, "ca_certs: there is no certfile"),
-        ({"sni_certificate": "a=b"}, "sni_certificate: there is no certfile"),
-        ({"insecure_bind": ":80"}, "insecure_bind: there is no certfile"),
+        ({"keyfile": "k.pem"}, "keyfile 'k.pem': there is no certfile, so there is no TLS; set"),
+        (
+            {"keyfile_password": SECRET},
+            "keyfile_password (not shown): there is no certfile, so there is no",
+        ),
+        ({"ciphers": "ALL"}, "ciphers 'ALL': there is no certfile"),
+        ({"ca_certs": "a.pem"}, "ca_certs 'a.pem': there is no certfile"),
+        ({"sni_certificate": "a=b"}, "sni_certificate ('a=b',): there is no certfile"),
+        ({"insecure_bind": ":80"}, "insecure_bind (':80',): there is no certfile"),
         ({"cert_reqs": "required"}, 'cert_reqs "required": there is no certfile, so there is no'),
-        ({"ssl_context": hook, "keyfile": "k"}, "keyfile: it goes with a certfile; set certfile"),
-        ({"ssl_context": hook, "sni_certificate": "a=b"}, "sni_certificate: it goes with a"),
+        ({"ssl_context": hook, "keyfile": "k"}, "keyfile 'k': it goes with a certfile; set"),
+        ({"ssl_context": hook, "sni_certificate": "a=b"}, "sni_certificate ('a=b',): it goes with"),
         (
             {"certfile": "c", "cert_reqs": "optional"},
             'cert_reqs "optional": there are no ca_certs to check client certificates against',
@@ -90,12 +93,20 @@ def test_what_makes_no_sense_is_refused_by_the_name_of_its_setting(
     assert str(caught.value).startswith(message)
 
 
+def test_where_it_came_from_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"^keyfile 'k': .* \(from TRIOSERVE_KEYFILE\)$"):
+        resolve(read_environment({"TRIOSERVE_KEYFILE": "k"}))
+    with pytest.raises(ConfigError, match=r"\(from TRIOSERVE_KEYFILE_PASSWORD\)$") as caught:
+        resolve(read_environment({"TRIOSERVE_KEYFILE_PASSWORD": SECRET}))
+    assert SECRET not in str(caught.value)
+
+
 def test_a_hook_may_bring_its_own_authorities() -> None:
     assert Config(certfile="c", ssl_context=hook, cert_reqs="required").has_tls
 
 
 def test_the_group_alone_validates_too() -> None:
-    with pytest.raises(ConfigError, match=r"^keyfile: there is no certfile"):
+    with pytest.raises(ConfigError, match=r"^keyfile 'k\.pem': there is no certfile"):
         TlsOptions(keyfile="k.pem")
 
 

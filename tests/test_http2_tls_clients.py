@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .http2_engines import http2_engine
 from .server_process import running, serving
 from .tls.authority import authority, write_certificate
 from .tools import find_tool
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .server_process import ServerProcess
+
+__all__ = ["http2_engine"]
 
 pytestmark = pytest.mark.slow  # each test starts processes
 
@@ -75,12 +78,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=["native", "h2", "jh2"])
-def server(request: pytest.FixtureRequest, folder: Path) -> Iterator[ServerProcess]:
-    if request.param == "jh2":
-        pytest.importorskip("jh2")
+@pytest.fixture
+def server(http2_engine: str, folder: Path) -> Iterator[ServerProcess]:
     options = ["--certfile", f"{folder}/server.pem", "--keyfile", f"{folder}/server.key"]
-    engine = ("--http2-engine", request.param)
+    engine = ("--http2-engine", http2_engine)
     with serving("pages:app", *options, *engine, app_dir=folder) as process:
         yield process
         assert process.stop() == 0

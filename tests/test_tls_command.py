@@ -150,13 +150,13 @@ def test_a_hook_is_imported_like_the_application(folder: Path) -> None:
     ("words", "message"),
     [
         (["--certfile", "{}/gone.pem"], "certfile '{}/gone.pem': the file can't be read: No such"),
-        (["--keyfile", "{}/server.key"], "keyfile: there is no certfile, so there is no TLS"),
+        (["--keyfile", "{}/server.key"], "keyfile '{}/server.key': there is no certfile, so"),
         (["--certfile", "{}/server.pem"], "certfile '{}/server.pem': there is no PEM private key"),
         (
             ["--certfile", "{}/server.pem", "--keyfile", "{}/ca.pem"],
             "keyfile '{}/ca.pem': there is no PEM private key in it",
         ),
-        (["--insecure-bind", ":80"], "insecure_bind: there is no certfile"),
+        (["--insecure-bind", ":80"], "insecure_bind (':80',): there is no certfile"),
         (["--ssl-context", "tls_app:fail"], "ssl_context: the hook failed: LookupError: "),
         (["--ssl-context", "tls_app:nothing"], "ssl_context: "),
     ],

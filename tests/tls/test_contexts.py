@@ -262,6 +262,11 @@ def _fails(config: Config, factory: object) -> object:
     ("hook", "error", "message"),
     [
         (lambda config, factory: None, ConfigError, "expected the hook to return an ssl.SSL"),
+        (
+            lambda config, factory: ssl.create_default_context(),
+            ConfigError,
+            "the hook returned a context for clients; make it by default_ssl_context_factory()",
+        ),
         (_fails, AppImportError, "the hook failed: ZeroDivisionError: oh"),
         ("no_such_module:make", AppImportError, 'there is no module "no_such_module"'),
     ],

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import ssl
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trioserve.protocols.http1 import DefaultFields
 from trioserve.tls import Handshake, TlsStream
 
-from .authority import authority, client_context, contexts, issue
+from .authority import authority, client_context, contexts, issue, usual_files
 from .client import TlsClientStream
 
 if TYPE_CHECKING:
@@ -302,6 +304,55 @@ async def test_client_certificates(
     assert outcome.stream is not None
     sent = mode != "none" and certificate == "ours"
     assert bool(outcome.stream.client_certificates) is sent
+
+
+async def test_spoiled_beginnings_end_their_connections_only(
+    autojump_clock: MockClock, log: pytest.LogCaptureFixture
+) -> None:
+    chance = random.Random(4711)
+    certfile, keyfile = usual_files()
+    tls = contexts(sni_certificate=[f"a.example={certfile},{keyfile}"])
+    client = TlsClientStream(memory_stream_pair()[0])
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client._tls.do_handshake()
+    hello = client._outgoing.read()
+    for _ in range(300):
+        spoiled = bytearray(hello)
+        for _ in range(chance.randrange(1, 6)):
+            spoiled[chance.randrange(len(spoiled))] = chance.randrange(256)
+        async with trio.open_nursery() as nursery:
+            wire, _, outcome = begin(nursery, tls)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await wire.send_all(spoiled[: chance.randrange(len(spoiled) * 2)])
+            await wait_all_tasks_blocked()
+            await wire.aclose()
+        assert outcome.stream is None
+    assert len(messages(log)) >= 300
+    assert {record.levelname for record in log.records} <= {"DEBUG", "INFO"}
+
+
+async def test_a_name_that_is_none_is_one_line_and_no_traceback(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[object] = []
+    report = reported.append
+    monkeypatch.setattr(sys, "unraisablehook", report)
+    certfile, keyfile = usual_files()
+    tls = contexts(sni_certificate=[f"a.example={certfile},{keyfile}"])
+    client = TlsClientStream(memory_stream_pair()[0])
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client._tls.do_handshake()
+    hello = client._outgoing.read().replace(b"localhost", b"local\xffost")
+    async with trio.open_nursery() as nursery:
+        wire, _, outcome = begin(nursery, tls)
+        await wire.send_all(hello)
+        assert await received(wire)  # the alert
+        await wire.aclose()
+    assert sys.unraisablehook is report
+    assert outcome.stream is None
+    assert reported == []
+    ((level, message),) = messages(log)
+    assert (level, message.startswith("no TLS with")) == ("INFO", True)
 
 
 class Odd(trio.abc.Stream):

@@ -165,7 +165,8 @@ async def test_what_is_held_between_two_messages_is_little_whatever_their_size()
                 size -= len(await pair.client.receive_some())
         assert pair.server._incoming.pending == 0
         assert pair.server._outgoing.pending == 0
-        assert len(pair.server._received) == 0
+        assert pair.server._received.nbytes == 0
+        assert pair.server._received.obj == b""
 
 
 # -- ends ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ssl
 from typing import TYPE_CHECKING
@@ -139,6 +140,16 @@ def test_long_lengths_are_read() -> None:
 def test_a_certificate_of_the_tests_authority() -> None:
     pem = issue("client@example.org", common_name="Ann").cert_chain_pems[0].bytes().decode()
     assert subject_name(ssl.PEM_cert_to_DER_cert(pem)).startswith("CN=Ann,")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_comes_is_a_name_or_a_value_error(data: st.DataObject) -> None:
+    whole = bytearray(certificate([name(CN, "x")], [name(O, "y")]))
+    for place in data.draw(st.lists(st.integers(0, 200), max_size=4)):
+        whole[place] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ValueError):
+        assert isinstance(subject_name(bytes(whole)), str)
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 60, 200])

@@ -137,7 +137,7 @@ class TlsOptions:
         for name in _NEED_TLS:
             if getattr(self, name):
                 raise ConfigError(
-                    f"{name}: there is no certfile, so there is no TLS; "
+                    f"{self._shown(name)}: there is no certfile, so there is no TLS; "
                     "set certfile to a PEM file with the certificate"
                 )
         if self.cert_reqs != "none":
@@ -150,9 +150,14 @@ class TlsOptions:
         for name in ("keyfile", "sni_certificate"):
             if getattr(self, name):
                 raise ConfigError(
-                    f"{name}: it goes with a certfile; set certfile to a PEM file with the "
-                    "(default) certificate, or leave both to the ssl_context hook"
+                    f"{self._shown(name)}: it goes with a certfile; set certfile to a PEM file "
+                    "with the (default) certificate, or leave both to the ssl_context hook"
                 )
+
+    def _shown(self, name: str) -> str:
+        """The setting with its value, by which the sources find where it came from."""
+        value = "(not shown)" if name == "keyfile_password" else repr(getattr(self, name))
+        return f"{name} {value}"
 
     @property
     def has_tls(self) -> bool:

@@ -7,6 +7,9 @@ wire          the carrier: what the exchanges of an HTTP/1.x connection read and
 owner         what a wire tells its connection
 http2         the tasks of an HTTP/2 connection: reading, writing, an application each
 http2_stream  the carrier: what the exchange of one stream reads and writes
+http2_inbox   what has come of a request's body and was not taken
+http2_waits   what a connection waits for when no stream does
+http2_writer  the writing half: what goes first, one write a flush
 limits        our deadline on an application's cancel scope
 outcomes      what is logged of an exchange's end
 files         opens what a response is sent from

@@ -25,20 +25,20 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trioserve.asgi.background import contain
+from trioserve.asgi.exchange import HttpExchange
 from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
 from trioserve.connection import outcomes
 from trioserve.connection.http2_stream import Http2Stream
+from trioserve.connection.http2_waits import Http2Waits
 from trioserve.connection.http2_writer import Http2Writer
 from trioserve.connection.lingering import linger
 from trioserve.protocols.errors import RemoteProtocolError
-from trioserve.protocols.fields import reason_phrase
 from trioserve.protocols.http2 import (
     PRIORITY_UPDATE,
     EarlyPriorities,
     ErrorCode,
     FrameMeter,
     Http2ConnectionError,
-    Http2Response,
     MalformedRequest,
     local_settings,
     make_engine,
@@ -55,10 +55,8 @@ if TYPE_CHECKING:
     from trioserve.context import ServerContext
     from trioserve.protocols.http2 import StreamPriority
     from trioserve.transports import Transport
-    from trioserve.types import Headers
 
     Fields = Sequence[tuple[bytes, bytes]]
-
 __all__ = ["Http2Connection"]
 
 _log = logging.getLogger("trioserve.error")
@@ -67,6 +65,9 @@ _log = logging.getLogger("trioserve.error")
 LINGER_TIMEOUT: Final = 2.0
 #: "No limit yet": the first of the two GOAWAY frames of a graceful end (RFC 9113 section 6.8).
 _ANY_STREAM: Final = 2**31 - 1
+_EXTENSIONS: Final = dict.fromkeys(
+    ("http.response.pathsend", "http.response.trailers", "http.response.early_hint"), NO_OPTIONS
+)
 
 
 class Http2Connection:
@@ -93,26 +94,21 @@ class Http2Connection:
         self.max_body_size = config.max_body_size or math.inf
         self._on_closed = on_closed
         self._scopes = scopes
-        self._extensions = {
-            **scopes.extensions,
-            "http.response.pathsend": NO_OPTIONS,
-            "http.response.trailers": NO_OPTIONS,
-            "http.response.early_hint": NO_OPTIONS,
-        }
+        self._extensions = {**scopes.extensions, **_EXTENSIONS}
         self._settings = local_settings(config)
         self._engine = make_engine(config.http2_engine, self, self._settings)
         self._meter = FrameMeter(2 * self._settings.max_header_list_size, shared.now())
-        self.writer = Http2Writer(transport, self._engine, self._meter, self._lose)
+        self.writer = Http2Writer(
+            transport, self._engine, self._meter, shared.default_fields, self._lose
+        )
         self._streams: dict[int, Http2Stream] = {}
-        self._early = EarlyPriorities()
-        self._requests = 0
+        self._early, self._requests = EarlyPriorities(), 0
         self._last_stream_id = _ANY_STREAM  # later ones are refused
         self._over = False  # nothing is read any more
         self._failed = False  # the protocol was broken, or the peer lost: nothing can be sent
         self._expired = False
-        self._head_deadline = math.inf
-        self._idle_deadline = shared.now() + shared.header_timeout
-        self.deadline = self._idle_deadline
+        self._waits = Http2Waits(shared)
+        self.deadline = self._waits.deadline
         self._ended = trio.lowlevel.ParkingLot()  # for the end of a stream
         self._nursery: trio.Nursery
         transport.on_activity = self._on_activity
@@ -159,21 +155,14 @@ class Http2Connection:
                 now = self.shared.now()
                 self._meter.feed(data, now)
                 self._engine.receive(data)
-                self._note_head(now)
+                self._waits.note_head(now, under_way=self._meter.in_header_block)
             except Http2ConnectionError as exc:
                 self._fail(exc)
                 return
             data = b""
+            self.note_deadline(self._waits.deadline)
             self.writer.flush_soon()
             await self.writer.wait_for_room()
-
-    def _note_head(self, now: float) -> None:
-        """From its first byte on a header section has one deadline, however it trickles in."""
-        if not self._meter.in_header_block:
-            self._head_deadline = math.inf
-        elif self._head_deadline == math.inf:
-            self._head_deadline = now + self.shared.header_timeout
-            self.note_deadline(self._head_deadline)
 
     def _fail(self, error: Http2ConnectionError) -> None:
         """The client has broken the protocol (RFC 9113 section 5.4.1)."""
@@ -185,8 +174,7 @@ class Http2Connection:
 
     async def _finish(self) -> None:
         """The end: requests under way have their grace, and what is to be sent is."""
-        transport = self.transport
-        self._over = True
+        self._over, transport = True, self.transport
         unreachable = self._failed or transport.peer is Peer.LOST
         for stream in list(self._streams.values()):
             stream.leave(unreachable=unreachable)
@@ -234,26 +222,13 @@ class Http2Connection:
     def answer(self, stream: Http2Stream, status: int, reason: str) -> None:
         """Answers in the application's place, and ends the stream."""
         exchange = stream.exchange
-        fields = self._refuse(stream.id, status, reason, head_only=stream.head.method == "HEAD")
+        head_only = stream.head.method == "HEAD"
+        fields = self.writer.send_answer(stream.id, status, reason, head_only=head_only)
         exchange.status = status
         exchange.headers = fields[1:]
         stream.ended = True
         if not stream.request_ended:
             self.reset(stream, ErrorCode.NO_ERROR)
-
-    def _refuse(self, stream_id: int, status: int, reason: str, *, head_only: bool) -> Headers:
-        text = f"{status} {reason_phrase(status)}"
-        body = (f"{text}: {reason}\n" if reason else f"{text}\n").encode()
-        headers = [(b"content-type", b"text/plain; charset=utf-8")]
-        response = Http2Response(head_only=head_only)
-        fields = response.make_head(status, headers, len(body), self.shared.default_fields())
-        fits = response.has_body and len(body) <= self._engine.window(stream_id)
-        if not fits and not head_only:
-            fields = [field for field in fields if field[0] != b"content-length"]
-        self.writer.send_headers(stream_id, fields, end=not fits)
-        if fits:
-            self.writer.send_data(stream_id, body, end=True)
-        return fields
 
     def note_deadline(self, deadline: float) -> None:
         """A wait for the client ends then."""
@@ -276,9 +251,8 @@ class Http2Connection:
         self._log_access(stream)
 
     def _log_access(self, stream: Http2Stream) -> None:
-        outcomes.log_access(
-            self.shared, stream.exchange, stream.began, has_body=stream.response.has_body
-        )
+        has_body = stream.response.has_body
+        outcomes.log_access(self.shared, stream.exchange, stream.began, has_body=has_body)
 
     # -- what comes: the Listener -----------------------------------------------------------
 
@@ -305,7 +279,7 @@ class Http2Connection:
             _log.info("refused a request: %s", exc)
             self._meter.note_reset(self.shared.now())
             head_only = (b":method", b"HEAD") in fields
-            self._refuse(stream_id, exc.status, exc.reason, head_only=head_only)
+            self.writer.send_answer(stream_id, exc.status, exc.reason, head_only=head_only)
             if not end_stream:
                 self._engine.reset(stream_id, ErrorCode.NO_ERROR)
             return
@@ -335,20 +309,19 @@ class Http2Connection:
             **self._extensions,
             "trioserve": TrioExtension(stream.scope, shared.background.nursery),
             "http.response.priority": {
-                "urgency": priority.urgency,
-                "incremental": priority.incremental,
+                **priority._asdict(),
                 "weight": weight.weight,
                 "depends_on": weight.depends_on,
             },
         }
-        stream.begin(self._scopes.make(head, "2", extensions))
+        stream.exchange = HttpExchange(stream, self._scopes.make(head, "2", extensions))
         self._streams[stream_id] = stream
-        self._idle_deadline = math.inf
+        self._waits.busy()
         if shared.request_timeout != math.inf:
             stream.limit.set(stream.began + shared.request_timeout)
         self._requests += 1
         if self._requests == shared.config.max_requests_per_connection:
-            self.drain()
+            self._refuse_after(stream_id)
         self._nursery.start_soon(self._run_stream, stream)
 
     def on_data(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> None:
@@ -386,18 +359,21 @@ class Http2Connection:
         """See Listener."""
         if stream_id:
             stream = self._streams.get(stream_id)
-            if stream is not None and stream.has_output:
-                self.writer.enqueue(stream)
+            if stream is not None:
+                self._resume(stream)
             return
         for stream in self._streams.values():
-            if stream.has_output:
-                self.writer.enqueue(stream)
+            self._resume(stream)
+
+    def _resume(self, stream: Http2Stream) -> None:
+        if stream.has_output and self._engine.window(stream.id) > 0:
+            stream.end_stall()
+            self.writer.enqueue(stream)
 
     def on_settings(self) -> None:
         """See Listener: windows may have changed."""
+        self._waits.greeted()
         self.on_window(0)
-        if self._idle_deadline != math.inf and not self._requests:
-            self._idle_deadline = self.shared.now() + self.shared.keep_alive_timeout
 
     def on_priority(self, stream_id: int, priority: StreamPriority) -> None:
         """See Listener: told to applications only; RFC 9113 section 5.3.2 has given it up."""
@@ -420,9 +396,9 @@ class Http2Connection:
 
     def on_goaway(self, code: int) -> None:
         """See Listener: the client ends the connection when it has its responses."""
+        self._last_stream_id = 0
         if not self._streams:
             self._end_soon()
-        self._last_stream_id = 0
 
     # -- a stream's task --------------------------------------------------------------------
 
@@ -475,9 +451,8 @@ class Http2Connection:
                 self._engine.acknowledge(stream.id, unread)
             self.writer.flush_soon()
         if not self._streams:
-            now = self.shared.now()
-            self._idle_deadline = now + self.shared.keep_alive_timeout
-            self.note_deadline(self._idle_deadline)
+            self._waits.idle()
+            self.note_deadline(self._waits.deadline)
             if self._last_stream_id != _ANY_STREAM:
                 self._end_soon()
         self._ended.unpark_all()
@@ -490,17 +465,11 @@ class Http2Connection:
         for stream in list(self._streams.values()):
             if stream.deadline <= now:
                 stream.expire(now)
-        if min(self._head_deadline, self._idle_deadline) <= now:
-            self._idle_deadline = self._head_deadline = math.inf
-            if not self._streams and self.transport.has_arrived():
-                self._idle_deadline = now + self.shared.header_timeout
-            else:
-                self._end_soon()
-        self.deadline = min(
-            self._head_deadline,
-            self._idle_deadline,
-            min((stream.deadline for stream in self._streams.values()), default=math.inf),
-        )
+        has_arrived = not self._streams and self.transport.has_arrived()
+        if self._waits.expire(now, has_arrived=has_arrived):
+            self._end_soon()
+        of_streams = min((stream.deadline for stream in self._streams.values()), default=math.inf)
+        self.deadline = min(self._waits.deadline, of_streams)
 
     def begin_drain(self) -> None:
         """The server is about to stop: asks the client to open no more streams."""
@@ -510,13 +479,17 @@ class Http2Connection:
 
     def drain(self) -> None:
         """No request is served after those that are under way; then the connection ends."""
-        if self._over or self._last_stream_id != _ANY_STREAM:
-            return
-        self._last_stream_id = self._engine.highest_stream_id
-        self._engine.goaway(self._last_stream_id, ErrorCode.NO_ERROR)
-        self.writer.flush_soon()
-        if not self._streams:
-            self._end_soon()
+        if not self._over and self._last_stream_id == _ANY_STREAM:
+            self._refuse_after(self._engine.highest_stream_id)
+            if not self._streams:
+                self._end_soon()
+
+    def _refuse_after(self, stream_id: int) -> None:
+        """The streams that come after this one are not served (RFC 9113 section 6.8)."""
+        if self._last_stream_id == _ANY_STREAM:
+            self._last_stream_id = stream_id
+            self._engine.goaway(stream_id, ErrorCode.NO_ERROR)
+            self.writer.flush_soon()
 
     def _end_soon(self) -> None:
         """Nothing more is read; ``run`` does what is left to be done."""

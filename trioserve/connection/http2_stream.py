@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
-from trioserve.asgi.exchange import HttpExchange
 from trioserve.connection.files import measure_file, open_to_send
+from trioserve.connection.http2_inbox import Http2Inbox
 from trioserve.connection.limits import ScopeLimit
 from trioserve.errors import AppProtocolError, ClientDisconnectedError
 from trioserve.protocols.errors import RemoteProtocolError
-from trioserve.protocols.http2 import ErrorCode, Http2Response
+from trioserve.protocols.http2 import UNKNOWN, ErrorCode, Http2Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
+    from trioserve.asgi.exchange import HttpExchange
     from trioserve.connection.http2 import Http2Connection
     from trioserve.protocols.http2 import Http2RequestHead, Priority
-    from trioserve.types import Headers, Scope
+    from trioserve.types import Headers
 
 __all__ = ["Http2Stream"]
 
@@ -41,8 +42,6 @@ HIGH_WATER: Final = 64 * 1024
 LOW_WATER: Final = 16 * 1024
 #: A body must bring this many bytes a second, body_timeout allowed for.
 MIN_BODY_RATE: Final = 500
-#: Bytes of DATA frames that are handed to the application as one message.
-_JOIN_SIZE: Final = 128 * 1024
 _FILE_READ_SIZE: Final = 256 * 1024
 
 
@@ -51,6 +50,7 @@ class Http2Stream:
 
     Attributes:
         id: the stream's.
+        exchange: has this for its carrier; set by the connection.
         priority: of its response (RFC 9218).
         scope: the cancel scope that its application runs in, and ``limit`` our deadline on it.
         began: when the request came, by the server's clock.
@@ -113,7 +113,7 @@ class Http2Stream:
         self.response = Http2Response(head_only=head.method == "HEAD")
         self.ended = False
         self.gone = False
-        self._inbox: deque[tuple[bytes, int]] = deque()
+        self._inbox = Http2Inbox()
         self._body_size = 0
         self._body_waited = 0.0
         self._expect_continue = head.expect_continue
@@ -126,48 +126,42 @@ class Http2Stream:
         self._wait_until = math.inf  # of the wait for the client's body
         self._stalled_at = math.inf  # of the wait for the client to take what is in _out
 
-    def begin(self, scope: Scope) -> HttpExchange:
-        """The exchange, which has this for its carrier."""
-        self.exchange = HttpExchange(self, scope)
-        return self.exchange
-
     # -- what the connection tells ----------------------------------------------------------
 
     def receive_data(self, data: bytes, size: int, ended: bool) -> None:
         """A DATA frame has come; ``size`` bytes of it count for flow control."""
         self._body_size += len(data)
         self.request_ended = ended
-        if not self._has_promised_length(ended):
-            self._connection.acknowledge(self, size)
-            self._connection.reset(self, ErrorCode.PROTOCOL_ERROR)
-            self.leave(unreachable=True)
-            return
         if self._body_size > self._connection.max_body_size:
             self._connection.acknowledge(self, size)
             self.refuse_body(self._connection.too_large())
             return
+        if self._breaks_length():
+            self._connection.acknowledge(self, size)
+            return
         if data:
-            self._inbox.append((data, size))
+            self._inbox.add(data, size)
         else:
             self._connection.acknowledge(self, size)
         self._wake_reader()
 
-    def _has_promised_length(self, ended: bool) -> bool:
-        """Whether what has come agrees with Content-Length (RFC 9113 section 8.1.1)."""
-        length = self.head.content_length
-        if length < 0:
-            return True
-        return self._body_size == length if ended else self._body_size <= length
+    def _breaks_length(self) -> bool:
+        """Whether the body is another than content-length says (RFC 9113 section 8.1.1)."""
+        said = self.head.content_length
+        came = self._body_size
+        if said == UNKNOWN or (came == said if self.request_ended else came <= said):
+            return False
+        more = "" if self.request_ended else " or more"
+        _log.info("refused a body of %d bytes%s: content-length says %d", came, more, said)
+        self._abandon(ErrorCode.PROTOCOL_ERROR)
+        return True
 
     def receive_trailers(self, trailers: Headers) -> None:
         """A trailer section has ended the request."""
         self.request_trailers = trailers
         self.request_ended = True
-        if not self._has_promised_length(ended=True):
-            self._connection.reset(self, ErrorCode.PROTOCOL_ERROR)
-            self.leave(unreachable=True)
-            return
-        self._wake_reader()
+        if not self._breaks_length():
+            self._wake_reader()
 
     def leave(self, *, unreachable: bool) -> None:
         """The client is leaving, or, if ``unreachable``, gone: the application has its grace."""
@@ -187,10 +181,14 @@ class Http2Stream:
         _log.info("refused a body: %s", error)
         if self.exchange.response_complete or self.gone:
             return
-        if not self.response.started:
-            self._connection.answer(self, error.status, error.reason)
-        else:
-            self._connection.reset(self, ErrorCode.CANCEL)
+        if self.response.started:
+            self._abandon(ErrorCode.CANCEL)
+            return
+        self._connection.answer(self, error.status, error.reason)
+        self.leave(unreachable=True)
+
+    def _abandon(self, code: ErrorCode) -> None:
+        self._connection.reset(self, code)
         self.leave(unreachable=True)
 
     @property
@@ -207,15 +205,12 @@ class Http2Stream:
             self._stalled_at = math.inf
             timeout = self._connection.shared.write_timeout
             _log.info("stream %d is reset: its client took nothing for %g s", self.id, timeout)
-            self._connection.reset(self, ErrorCode.CANCEL)
-            self.leave(unreachable=True)
+            self._abandon(ErrorCode.CANCEL)
 
     def close(self) -> int:
         """The application has ended: returns how many bytes came that nobody took."""
         self._drop_output()
-        unread = sum(size for _, size in self._inbox)
-        self._inbox.clear()
-        return unread
+        return self._inbox.clear()
 
     # -- the request's body -----------------------------------------------------------------
 
@@ -223,27 +218,14 @@ class Http2Stream:
         """See Carrier."""
         while True:
             if self._inbox:
-                return self._take_body()
+                data, size = self._inbox.take()
+                self._connection.acknowledge(self, size)
+                return data, bool(self._inbox) or not self.request_ended
             if self.request_ended:
                 return b"", False
             if self.exchange.disconnected or self.exchange.response_complete:
                 return None
             await self._wait_for_body()
-
-    def _take_body(self) -> tuple[bytes, bool]:
-        inbox = self._inbox
-        data, size = inbox.popleft()
-        if inbox:
-            parts = [data]
-            joined = len(data)
-            while inbox and joined < _JOIN_SIZE:
-                data, more = inbox.popleft()
-                parts.append(data)
-                joined += len(data)
-                size += more
-            data = b"".join(parts)
-        self._connection.acknowledge(self, size)
-        return data, bool(inbox) or not self.request_ended
 
     async def _wait_for_body(self) -> None:
         shared = self._connection.shared
@@ -255,9 +237,8 @@ class Http2Stream:
             if not self.response.started:
                 self._writer.send_headers(self.id, self.response.make_interim(100, ()), end=False)
         began = shared.now()
-        self._wait_until = (
-            began + shared.body_timeout - self._body_waited + self._body_size / MIN_BODY_RATE
-        )
+        allowed = shared.body_timeout + self._body_size / MIN_BODY_RATE
+        self._wait_until = began + allowed - self._body_waited
         self._connection.note_deadline(self._wait_until)
         self._reader = trio.lowlevel.current_task()
         try:
@@ -333,7 +314,6 @@ class Http2Stream:
             self._out.append(body)
             self._out_size += len(body)
         self._last = last
-        self._begin_stall()
         writer.enqueue(self)
         if last or self._out_size > HIGH_WATER:
             return self._wait_for_room(0 if last else LOW_WATER)
@@ -378,8 +358,7 @@ class Http2Stream:
             # Not seek() and read(): the file may be another request's, too.
             data = await trio.to_thread.run_sync(os.pread, file.fileno(), wanted, at)
             if not data:
-                self._connection.reset(self, ErrorCode.INTERNAL_ERROR)
-                self.leave(unreachable=True)
+                self._abandon(ErrorCode.INTERNAL_ERROR)
                 raise AppProtocolError(f"a file that was being sent got shorter than {size} bytes")
             at += len(data)
             self._check_reachable()
@@ -388,10 +367,8 @@ class Http2Stream:
                 await waiting
         if offset is None:
             file.seek(at)  # where the next message without an offset goes on
-        if not size and last:
-            waiting = self._send_data(b"", last=True)
-            if waiting is not None:
-                await waiting
+        if not size and last and (waiting := self._send_data(b"", last=True)) is not None:
+            await waiting
         return size
 
     def send_trailers(
@@ -448,6 +425,7 @@ class Http2Stream:
         """
         if self._out:
             if window <= 0:
+                self._begin_stall()
                 return False
             piece = self._out[0]
             size = min(len(piece), window, max_frame_size)
@@ -460,7 +438,6 @@ class Http2Stream:
             self._out_size -= size
             ends = self._last and not self._out and self._out_trailers is None
             self._writer.send_data(self.id, piece, end=ends)
-            self._begin_stall()
             if ends:
                 self._end()
             elif self._out or not self._last:
@@ -485,12 +462,19 @@ class Http2Stream:
         self._connection.response_ended(self)
 
     def _begin_stall(self) -> None:
-        """From now on the client has write_timeout to take some of it."""
-        if not self.has_output:
-            self._stalled_at = math.inf
-            return
-        self._stalled_at = self._connection.shared.now() + self._connection.shared.write_timeout
-        self._connection.note_deadline(self._stalled_at)
+        """The client lets nothing be sent: it has write_timeout to think better of it.
+
+        Where others go first, or the socket takes no more, the stream isn't what stalls: a client
+        that takes nothing at all is lost by the transport's own deadline.
+        """
+        if self._stalled_at == math.inf:
+            shared = self._connection.shared
+            self._stalled_at = shared.now() + shared.write_timeout
+            self._connection.note_deadline(self._stalled_at)
+
+    def end_stall(self) -> None:
+        """The client lets more be sent."""
+        self._stalled_at = math.inf
 
     async def _wait_for_room(self, size: int) -> None:
         """Until no more than ``size`` bytes wait; for 0: until the end has gone, too."""
@@ -498,7 +482,8 @@ class Http2Stream:
             self._room = trio.lowlevel.ParkingLot()
         while not self.gone and (self._out_size > size or (size == 0 and self.has_output)):
             await self._room.park()
-        self._check_reachable()
+        if not self.ended:  # all that there was is with the engine: that is as good as sent
+            self._check_reachable()
 
     def _tell_of_room(self) -> None:
         if self._room is not None and self._out_size <= LOW_WATER:
@@ -511,5 +496,4 @@ class Http2Stream:
         self._out_trailers = None
         self._last = False
         self._stalled_at = math.inf
-        if self._room is not None:
-            self._room.unpark_all()
+        self._tell_of_room()

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trioserve.errors import ClientDisconnectedError
-from trioserve.protocols.http2 import WriteOrder
+from trioserve.protocols.fields import reason_phrase
+from trioserve.protocols.http2 import Http2Response, WriteOrder
 from trioserve.transports import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trioserve.connection.http2_stream import Http2Stream
+    from trioserve.protocols.http1 import DefaultFields
     from trioserve.protocols.http2 import Engine, FrameMeter
     from trioserve.transports import Transport
     from trioserve.types import Headers
@@ -44,10 +46,12 @@ class Http2Writer:
         transport: is written to by nobody else.
         engine: makes the frames.
         meter: is told what was sent.
+        default_fields: of every response.
         on_lost: called when the client can't be reached any more.
     """
 
     __slots__ = (
+        "_default_fields",
         "_due",
         "_engine",
         "_meter",
@@ -66,11 +70,13 @@ class Http2Writer:
         transport: Transport,
         engine: Engine,
         meter: FrameMeter,
+        default_fields: Callable[[], DefaultFields],
         on_lost: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._engine = engine
         self._meter = meter
+        self._default_fields = default_fields
         self._on_lost = on_lost
         self._order: WriteOrder[Http2Stream] = WriteOrder()
         self._progress = trio.lowlevel.ParkingLot()
@@ -153,7 +159,10 @@ class Http2Writer:
     def send_headers(self, stream_id: int, fields: Headers, *, end: bool) -> None:
         """A header section."""
         self._engine.send_headers(stream_id, fields, end)
-        self._unsent += _MESSAGE_COST
+        size = _MESSAGE_COST
+        for _, value in fields:
+            size += len(value)
+        self._unsent += size
         self.flush_soon()
 
     def send_data(self, stream_id: int, body: bytes | memoryview, *, end: bool) -> None:
@@ -174,6 +183,25 @@ class Http2Writer:
         if size or end:
             self.send_data(stream_id, body, end=end)
         return True
+
+    def send_answer(self, stream_id: int, status: int, reason: str, *, head_only: bool) -> Headers:
+        """The server's own answer, whole; its text goes only where the client takes it now.
+
+        Returns:
+            The fields that were sent.
+        """
+        text = f"{status} {reason_phrase(status)}"
+        body = (f"{text}: {reason}\n" if reason else f"{text}\n").encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        response = Http2Response(head_only=head_only)
+        fields = response.make_head(status, headers, len(body), self._default_fields())
+        fits = response.has_body and len(body) <= self._engine.window(stream_id)
+        if not fits and not head_only:
+            fields = [field for field in fields if field[0] != b"content-length"]
+        self.send_headers(stream_id, fields, end=not fits)
+        if fits:
+            self.send_data(stream_id, body, end=True)
+        return fields
 
     def enqueue(self, stream: Http2Stream) -> None:
         """The stream has something that couldn't go at once."""

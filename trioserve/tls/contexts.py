@@ -159,6 +159,11 @@ class TlsContexts:
                 "ssl_context: expected the hook to return an ssl.SSLContext, "
                 f"got {type(context).__name__}"
             )
+        if context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+            raise ConfigError(
+                "ssl_context: the hook returned a context for clients; make it by "
+                "default_ssl_context_factory(), or by ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)"
+            )
         return context
 
 

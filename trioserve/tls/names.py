@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["NamedContexts"]
+__all__ = ["NamedContexts", "bad_names_unreported"]
 
 
 class NamedContexts:
@@ -42,3 +44,23 @@ class NamedContexts:
             return exact
         _, dot, rest = name.partition(".")
         return self._contexts.get(f"*.{rest}") if dot else None
+
+
+@contextlib.contextmanager
+def bad_names_unreported() -> Iterator[None]:
+    """For a step of a handshake: a name that isn't ASCII fails it, and that is all.
+
+    Python reports each such client by a traceback on stderr, past every logger. What else is
+    reported meanwhile, by other threads, goes where it went.
+    """
+    report = sys.unraisablehook
+
+    def report_others(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is not UnicodeDecodeError:
+            report(unraisable)
+
+    sys.unraisablehook = report_others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trioserve.tls.files import ServerContext
+from trioserve.tls.names import bad_names_unreported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,8 @@ __all__ = ["TlsStream"]
 _RECORD_SIZE: Final = 16 * 1024
 #: Bytes asked of the transport at once, and given to it at once.
 _BATCH_SIZE: Final = 64 * 1024
+
+_NOTHING: Final = memoryview(b"")
 
 
 class TlsStream(trio.abc.HalfCloseableStream):
@@ -55,7 +58,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._received = memoryview(b"")  # of the transport, and not yet in the BIO
+        self._received = _NOTHING  # of the transport, and not yet in the BIO
         self._decrypted = b""  # and not yet asked for
         self._tickets = b""
         self._turn = trio.Lock()
@@ -83,7 +86,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._received = memoryview(received)
         while True:
             try:
-                self._tls.do_handshake()
+                with bad_names_unreported():
+                    self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._receive_more()
@@ -190,7 +194,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
         if not self._received:
             return False
         self._incoming.write(self._received[:_RECORD_SIZE])
-        self._received = self._received[_RECORD_SIZE:]
+        # An empty view would hold all of what it was a view of.
+        self._received = self._received[_RECORD_SIZE:] or _NOTHING
         return True
 
     async def _receive_more(self) -> None:

@@ -14,11 +14,17 @@ from trioserve.protocols.http2.priority import (
     parse_priority_update,
 )
 from trioserve.protocols.http2.profiles import local_settings
-from trioserve.protocols.http2.request import Http2RequestHead, parse_request, parse_trailers
+from trioserve.protocols.http2.request import (
+    UNKNOWN,
+    Http2RequestHead,
+    parse_request,
+    parse_trailers,
+)
 from trioserve.protocols.http2.response import Http2Response
 
 __all__ = [
     "PRIORITY_UPDATE",
+    "UNKNOWN",
     "EarlyPriorities",
     "Engine",
     "ErrorCode",

@@ -109,7 +109,11 @@ class Engine(Protocol):
         """
 
     def send_headers(self, stream_id: int, fields: Fields, end_stream: bool) -> None:
-        """A header section: interim, final or trailers; names are in lower case."""
+        """A header section: interim, final or trailers; names are in lower case.
+
+        Nothing if the stream was reset, as for ``send_data``: of what came in one piece, an earlier
+        frame may be answered when a later one has ended its stream.
+        """
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """A DATA frame; within ``window`` and ``max_frame_size``."""

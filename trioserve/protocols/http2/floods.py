@@ -18,6 +18,8 @@ a header section    32 CONTINUATION frames; twice the announced size, compressed
 ==================  ======================================================================
 
 Beyond: GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 section 10.5).
+
+Since every frame passes here, so does the rule that the first one is SETTINGS (section 3.4).
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ _CONTROL_PER_RESPONSE: Final = 10
 _BYTES_PER_CONTROL: Final = 1024
 
 _FRAME_HEADER_SIZE: Final = 9
-_DATA, _HEADERS, _CONTINUATION = 0x0, 0x1, 0x9
+_DATA, _HEADERS, _SETTINGS, _CONTINUATION = 0x0, 0x1, 0x4, 0x9
+_ACK: Final = 0x1
 _END_STREAM, _END_HEADERS, _PADDED = 0x1, 0x4, 0x8
 _NAMES: Final = {2: "PRIORITY", 3: "RST_STREAM", 4: "SETTINGS", 6: "PING", 8: "WINDOW_UPDATE"}
 
@@ -82,6 +85,7 @@ class FrameMeter:
     """
 
     __slots__ = (
+        "_begun",
         "_block_size",
         "_continuations",
         "_control",
@@ -99,6 +103,7 @@ class FrameMeter:
         self._max_block_size = max_header_block_size
         self._left = len(PREFACE)  # bytes until the next frame's header
         self._head = b""
+        self._begun = False
         self._continuations = 0
         self._block_size = 0
         self._sent_size = 0
@@ -113,7 +118,8 @@ class FrameMeter:
         """Meters bytes that came.
 
         Raises:
-            Http2ConnectionError: ENHANCE_YOUR_CALM.
+            Http2ConnectionError: ENHANCE_YOUR_CALM; or PROTOCOL_ERROR, the first frame is another
+                than SETTINGS.
         """
         at = self._left
         size = len(data)
@@ -121,6 +127,12 @@ class FrameMeter:
             data = self._head + data
             size = len(data)
             self._head = b""
+        if not self._begun and at + _FRAME_HEADER_SIZE <= size:
+            self._begun = True
+            if data[at + 3] != _SETTINGS or data[at + 4] & _ACK:
+                raise Http2ConnectionError(
+                    ErrorCode.PROTOCOL_ERROR, "the first frame is SETTINGS (RFC 9113 section 3.4)"
+                )
         while at + _FRAME_HEADER_SIZE <= size:
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             self._note(data[at + 3], data[at + 4], length, now)

@@ -7,7 +7,10 @@ Three things are done beside the library, since it has no other way to them:
   of a client that opens a stream too many, which may not have read the limit yet.
 - GOAWAY is ours: h2 takes it for the connection's end, either way, but streams that are under way
   go on after it (RFC 9113 section 6.8).
-- Header sections are not validated by h2 but by request.py and response.py, once.
+- Header sections are not validated by h2 but by request.py and response.py, once; and the length
+  of a body by its stream: h2 ends the connection of all requests where one is malformed.
+
+And some of RFC 9113 and RFC 7541 that the library doesn't have: see ``_make_connection_class``.
 """
 
 from __future__ import annotations
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["H2Engine"]
 
 _UNLIMITED: Final = 2**31 - 1
+#: RFC 9113 section 6.5.2: of both tables of header compression. A client may allow the encoder's to
+#: grow to 4 GiB, and have its own connection fill it; more than the default isn't used.
+_MAX_TABLE_SIZE: Final = 4096
 #: A header section may be this much larger than announced and is still answered (431), where
 #: beyond it the connection ends: decoding it would cost too much.
 _HEADER_LIST_MARGIN: Final = 4
@@ -58,8 +64,18 @@ class H2Engine:
             library.codes.MAX_CONCURRENT_STREAMS: _UNLIMITED,
             library.codes.INITIAL_WINDOW_SIZE: max(settings.initial_window_size, DEFAULT_WINDOW),
             library.codes.MAX_FRAME_SIZE: settings.max_frame_size,
+            library.codes.HEADER_TABLE_SIZE: _MAX_TABLE_SIZE,
         }
         connection.local_settings = library.settings_class(client=False, initial_values=values)
+        # jh2 takes the peer for a browser before it has said anything; RFC 9113 has other defaults.
+        connection.remote_settings = library.settings_class(
+            client=True,
+            initial_values={
+                library.codes.INITIAL_WINDOW_SIZE: DEFAULT_WINDOW,
+                library.codes.HEADER_TABLE_SIZE: _MAX_TABLE_SIZE,
+            },
+        )
+        connection.decoder.max_allowed_table_size = _MAX_TABLE_SIZE
         connection.max_inbound_frame_size = settings.max_frame_size
         connection.decoder.max_header_list_size = (
             settings.max_header_list_size * _HEADER_LIST_MARGIN
@@ -94,8 +110,10 @@ class H2Engine:
         try:
             events = self._h2.receive_data(data)
         except library.protocol_error as exc:
-            code = getattr(exc, "error_code", ErrorCode.PROTOCOL_ERROR)
-            raise Http2ConnectionError(_known(code), str(exc), announced=True) from exc
+            code = _code_of(exc)
+            reason = str(exc)
+            self.goaway(self.highest_stream_id, code, reason.encode())
+            raise Http2ConnectionError(code, reason, announced=True) from exc
         listener = self._listener
         handlers = library.handlers
         for event in events:
@@ -105,18 +123,19 @@ class H2Engine:
 
     def send_headers(self, stream_id: int, fields: Fields, end_stream: bool) -> None:
         """See Engine."""
-        self._h2.send_headers(stream_id, fields, end_stream)
+        if self._is_open(stream_id):
+            self._h2.send_headers(stream_id, fields, end_stream)
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """See Engine."""
-        self._h2.send_data(stream_id, data, end_stream)
+        if self._is_open(stream_id):
+            self._h2.send_data(stream_id, data, end_stream)
 
     def window(self, stream_id: int) -> int:
         """See Engine."""
-        try:
-            size: int = self._h2.local_flow_control_window(stream_id)
-        except self._library.stream_closed:
+        if not self._is_open(stream_id):
             return 0
+        size: int = self._h2.local_flow_control_window(stream_id)
         return size
 
     def acknowledge(self, stream_id: int, size: int) -> None:
@@ -126,8 +145,7 @@ class H2Engine:
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """See Engine."""
-        stream = self._h2.streams.get(stream_id)
-        if stream is not None and not stream.closed:
+        if self._is_open(stream_id):
             self._h2.reset_stream(stream_id, code)
 
     def goaway(self, last_stream_id: int, code: ErrorCode, debug: bytes = b"") -> None:
@@ -145,12 +163,23 @@ class H2Engine:
         self._before.clear()
         return data
 
+    def _is_open(self, stream_id: int) -> bool:
+        """Whether the library still has something to do with the stream."""
+        stream = self._h2.streams.get(stream_id)
+        return stream is not None and not stream.closed
+
     def _send_raw(self, frame: bytes) -> None:
         self._before += (self._h2.data_to_send(), frame)
 
 
-def _known(code: int) -> ErrorCode:
-    return ErrorCode(int(code)) if int(code) <= max(ErrorCode) else ErrorCode.PROTOCOL_ERROR
+def _code_of(exc: Exception) -> ErrorCode:
+    """The code for a GOAWAY; where the library has but one for all, what RFC 9113 says."""
+    code = int(getattr(exc, "error_code", ErrorCode.PROTOCOL_ERROR))
+    if str(exc).startswith("Error decoding header block"):
+        return ErrorCode.COMPRESSION_ERROR  # section 4.3
+    if "ack" in str(exc.__context__).lower().split():
+        return ErrorCode.FRAME_SIZE_ERROR  # section 6.5: an acknowledgement that isn't empty
+    return ErrorCode(code) if code <= max(ErrorCode) else ErrorCode.PROTOCOL_ERROR
 
 
 def _encode_frame(frame_type: int, payload: bytes) -> bytes:
@@ -206,6 +235,49 @@ _HANDLERS: Final[dict[str, Callable[[Listener, Any], None]]] = {
 }
 
 
+def _make_connection_class(base: Any, terminated: Any, error: type[Exception], codes: Any) -> Any:
+    """The library's connection, and what RFC 9113 has beyond it."""
+
+    class Connection(base):  # type: ignore[misc]
+        def _receive_goaway_frame(self, frame: Any) -> tuple[list[Any], list[Any]]:
+            """Goes on: a GOAWAY of the peer only says that it opens no more streams."""
+            try:
+                event = terminated(error_code=frame.error_code)
+            except TypeError:  # older versions make events empty
+                event = terminated()
+            event.error_code = frame.error_code
+            return [], [event]
+
+        def _receive_rst_stream_frame(self, frame: Any) -> Any:
+            if frame.stream_id > self.highest_inbound_stream_id or frame.stream_id % 2 == 0:
+                raise error("RST_STREAM for a stream that is idle (RFC 9113 section 6.4)")
+            return super()._receive_rst_stream_frame(frame)
+
+        def _receive_settings_frame(self, frame: Any) -> Any:
+            size = frame.settings.get(codes.HEADER_TABLE_SIZE, 0)
+            if size > _MAX_TABLE_SIZE:
+                frame.settings[codes.HEADER_TABLE_SIZE] = _MAX_TABLE_SIZE
+            return super()._receive_settings_frame(frame)
+
+        def _receive_naked_continuation(self, frame: Any) -> Any:
+            """Whatever has become of its stream (RFC 9113 section 6.10)."""
+            raise error("CONTINUATION outside of a header section (RFC 9113 section 6.10)")
+
+        def _begin_new_stream(self, *args: Any) -> Any:
+            stream = super()._begin_new_stream(*args)
+            stream._initialize_content_length = stream._track_content_length = _ignore
+            return stream
+
+        def _terminate_connection(self, error_code: Any) -> None:
+            """GOAWAY is ours."""
+
+    return Connection
+
+
+def _ignore(*_: Any) -> None:
+    """Does nothing."""
+
+
 class _Library:
     """What is used of a package."""
 
@@ -218,9 +290,7 @@ class _Library:
         self.codes: Any = settings.SettingCodes
         self.settings_class: Any = settings.Settings
         self.protocol_error: type[Exception] = exceptions.ProtocolError
-        self.stream_closed: type[Exception] = exceptions.ProtocolError
         self.handlers = {getattr(events, name): handler for name, handler in _HANDLERS.items()}
-        terminated = events.ConnectionTerminated
         config = load("config").H2Configuration(
             client_side=False,
             header_encoding=None,
@@ -230,17 +300,9 @@ class _Library:
             normalize_outbound_headers=False,
         )
 
-        class Connection(connection.H2Connection):  # type: ignore[misc, name-defined]
-            """Goes on after a GOAWAY of the peer, which only says that it opens no more streams."""
-
-            def _receive_goaway_frame(self, frame: Any) -> tuple[list[Any], list[Any]]:
-                try:
-                    event = terminated(error_code=frame.error_code)
-                except TypeError:  # older versions make events empty
-                    event = terminated()
-                event.error_code = frame.error_code
-                return [], [event]
-
+        Connection = _make_connection_class(
+            connection.H2Connection, events.ConnectionTerminated, self.protocol_error, self.codes
+        )
         self.make_connection: Callable[[], Any] = lambda: Connection(config=config)
 
 

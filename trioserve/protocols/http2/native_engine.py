@@ -282,9 +282,9 @@ class NativeEngine:
         if self._receive_window < 0:
             raise broken(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window", "6.9")
         if stream is None:
-            if self._streams.ending(stream_id) is not Ending.RESET_BY_US:
-                raise broken(ErrorCode.STREAM_CLOSED, "DATA on a stream that has ended", "5.1")
             self.acknowledge(stream_id, size)
+            if self._streams.ending(stream_id) is not Ending.RESET_BY_US:
+                self._refuse_late(stream_id)
             return
         if stream.remote_closed:
             self.acknowledge(stream_id, size)
@@ -368,11 +368,17 @@ class NativeEngine:
 
     def _on_late_block(self, stream_id: int) -> None:
         ending = self._streams.ending(stream_id)
-        if ending is Ending.RESET_BY_US:
-            return  # it was under way when we did
         if ending is None:
             raise broken(ErrorCode.PROTOCOL_ERROR, "an id below that of another stream", "5.1.1")
-        raise broken(ErrorCode.STREAM_CLOSED, "HEADERS on a stream that has ended", "5.1")
+        if ending is Ending.BOTH_SIDES:
+            raise broken(ErrorCode.STREAM_CLOSED, "HEADERS on a stream that has ended", "5.1")
+        if ending is Ending.RESET_BY_PEER:
+            self._refuse_late(stream_id)
+        # Else it was under way when we reset the stream.
+
+    def _refuse_late(self, stream_id: int) -> None:
+        """The client sends on a stream that it has ended itself."""
+        self._send(_RST_STREAM, 0, stream_id, WORD.pack(ErrorCode.STREAM_CLOSED))
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 5:
@@ -389,9 +395,10 @@ class NativeEngine:
             raise broken(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself", "5.3.1 of 7540")
 
     def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._streams.find(stream_id, "RST_STREAM") is None:
+        live = self._streams.find(stream_id, "RST_STREAM") is not None
+        self._streams.reset_by_peer(stream_id)
+        if not live:
             return
-        self._streams.end(stream_id, Ending.RESET_BY_PEER)
         self._listener.on_reset(stream_id, WORD.unpack(payload)[0])
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:

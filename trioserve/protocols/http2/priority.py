@@ -29,12 +29,21 @@ __all__ = [
 #: The frame type of RFC 9218 section 7.1.
 PRIORITY_UPDATE: Final = 0x10
 
-#: A member of an RFC 8941 dictionary: a key, and a number, boolean, string, token or bytes.
-_MEMBER: Final = re.compile(
-    rb"[ \t]*([a-z*][a-z0-9_\-.*]*)"
-    rb'(?:=(?:(-?[0-9]{1,15})(?:\.[0-9]{1,3})?|\?([01])|"(?:[^"\\]|\\["\\])*"|[A-Za-z*:][^\s,;]*))?'
-    rb"(?:;[^,]*)?[ \t]*(?:,|$)"
+# RFC 8941 section 3: a dictionary, whose values may be of any type; only two are of interest.
+_KEY: Final = rb"[a-z*][a-z0-9_\-.*]*+"
+_ITEM: Final = (
+    rb'(?:-?[0-9]{1,12}+\.[0-9]{1,3}+|-?[0-9]{1,15}+|\?[01]|"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*+"'
+    rb"|[A-Za-z*][!#$%&'*+\-.^_`|~:/0-9A-Za-z]*+|:[A-Za-z0-9+/=]*+:)"
 )
+_PARAMETERS: Final = rb"(?:; *+" + _KEY + rb"(?:=" + _ITEM + rb")?+)*+"
+_INNER_LIST: Final = rb"\( *+(?:" + _ITEM + _PARAMETERS + rb"(?: ++|(?=\))))*+\)"
+#: A member: its key, and its value if it is one.
+_MEMBER: Final = re.compile(
+    rb"(" + _KEY + rb")(?:=(" + _ITEM + rb"|" + _INNER_LIST + rb"))?+" + _PARAMETERS
+)
+_COMMA: Final = re.compile(rb"[ \t]*+,[ \t]*+")
+_URGENCIES: Final = {b"%d" % urgency: urgency for urgency in range(8)}
+_INCREMENTAL: Final = {None: True, b"?1": True, b"?0": False}
 _MAX_URGENCY: Final = 7
 
 
@@ -55,19 +64,38 @@ DEFAULT: Final = Priority()
 
 def parse_priority(value: bytes) -> Priority:
     """The value of a ``priority`` field; what can't be read means the default (section 4)."""
-    urgency, incremental = DEFAULT
+    members: dict[bytes, bytes | None] = {}
+    value = value.strip(b" ")
     at = 0
     while at < len(value):
         member = _MEMBER.match(value, at)
         if member is None:
             return DEFAULT
+        members[member[1]] = member[2]  # of several the last one holds
         at = member.end()
-        key, number, boolean = member.groups()
-        if key == b"u" and number is not None and 0 <= int(number) <= _MAX_URGENCY:
-            urgency = int(number)
-        elif key == b"i" and (boolean is not None or b"=" not in member[0]):
-            incremental = boolean != b"0"
+        comma = _COMMA.match(value, at)
+        if comma is None:
+            break
+        at = comma.end()
+        if at == len(value):
+            return DEFAULT
+    if at < len(value):
+        return DEFAULT
+    urgency, incremental = DEFAULT
+    if b"u" in members:
+        urgency = _urgency_of(members[b"u"])
+    if b"i" in members:
+        incremental = _INCREMENTAL.get(members[b"i"], incremental)
     return Priority(urgency, incremental)
+
+
+def _urgency_of(value: bytes | None) -> int:
+    """What is out of range or of another type is ignored (section 4)."""
+    if value is None:
+        return DEFAULT.urgency
+    if value[:1] == b"0":
+        value = value.lstrip(b"0") or b"0"
+    return _URGENCIES.get(value, DEFAULT.urgency)
 
 
 def parse_priority_update(stream_id: int, payload: bytes) -> tuple[int, Priority]:

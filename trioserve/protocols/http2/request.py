@@ -54,7 +54,7 @@ _PLAIN: Final = _Kind.PLAIN
 _COOKIE: Final = _Kind.COOKIE
 _HOST: Final = _Kind.HOST
 
-#: name → kind. Filled as names come, and bounded: clients make names up.
+#: name → kind. Filled as names come, and bounded, as names are: clients make them up.
 _KINDS: Final[dict[bytes, int]] = {
     b":method": _Kind.METHOD,
     b":scheme": _Kind.SCHEME,
@@ -74,6 +74,7 @@ _KINDS: Final[dict[bytes, int]] = {
     b"priority": _Kind.PRIORITY,
 }
 _KNOWN_LIMIT: Final = 1024
+_KNOWN_SIZE: Final = 64
 _PSEUDO: Final = {
     _Kind.METHOD: ":method",
     _Kind.SCHEME: ":scheme",
@@ -203,7 +204,7 @@ def parse_trailers(fields: Fields, options: Http1Options) -> Headers:
 def _kind_of(name: bytes) -> int:
     if not _NAME.fullmatch(name):
         raise MalformedRequest(f"{name[:40]!r} is no field name in lower case (RFC 9113 8.2.1)")
-    if len(_KINDS) < _KNOWN_LIMIT:
+    if len(name) <= _KNOWN_SIZE and len(_KINDS) < _KNOWN_LIMIT:
         _KINDS[bytes(name)] = _PLAIN
     return _PLAIN
 

@@ -96,6 +96,13 @@ class StreamTable:
         if len(self._ended) > _MAX_ENDED:
             del self._ended[next(iter(self._ended))]
 
+    def reset_by_peer(self, stream_id: int) -> None:
+        """The client has reset it, maybe after its end: what it sends from now on is late."""
+        if stream_id in self.live:
+            self.end(stream_id, Ending.RESET_BY_PEER)
+        elif self._ended.get(stream_id) is Ending.BOTH_SIDES:
+            self._ended[stream_id] = Ending.RESET_BY_PEER
+
     def ending(self, stream_id: int) -> Ending | None:
         """How it has ended; None if it never began, or too long ago."""
         return self._ended.get(stream_id)
