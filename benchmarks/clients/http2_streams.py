@@ -43,6 +43,8 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), SOCKET_TIMEOUT)
+        # Small writes one after the other: each would wait for the last one's acknowledgement.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
         self.max_streams = sys.maxsize
         self.stream_window = self.connection_window = DEFAULT_WINDOW

@@ -102,7 +102,6 @@ SERVERS = {
                 f"trioserve --http2-profile {profile}",
                 "trioserve",
                 f"--http2-profile {profile} " + TRIOSERVE % "httptools",
-                keep_alive="--keep-alive-timeout",
             )
             for profile in ("conservative", "high-concurrency")
         ),

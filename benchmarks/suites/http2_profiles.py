@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from benchmarks.core.servers import Server
 
 APP = "benchmarks.apps.holding:app"
-# What the keep-alive timeout of the servers must not end while it is being measured.
-KEEP_ALIVE = "600"
+# Idle connections must last while they are weighed; what they leave is not to be waited for.
+OPTIONS = ("--keep-alive-timeout", "600", "--asgi-disconnect-grace-period", "0")
 IDLE_CONNECTIONS = 200
 # Open streams: as many connections, and so many on each, which every profile allows.
 OPEN_STREAMS = 30
@@ -117,8 +117,7 @@ def _weigh(server: Server) -> Memory | Failure:
 
 def _growth(server: Server, connections: int, streams: int, *, fill: bool = False) -> int:
     """Bytes, from a server that has served a few connections to one that holds all these."""
-    extra = (server.keep_alive, KEEP_ALIVE) if server.keep_alive else ()
-    with running_http2(server, APP, None, *extra) as target:
+    with running_http2(server, APP, None, *OPTIONS) as target:
         _hold(target, 10, 1, fill=False)
         before = procfs.resident_bytes(target.pid)
         return _hold(target, connections, streams, fill=fill) - before
