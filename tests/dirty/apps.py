@@ -141,6 +141,8 @@ class SyncWork(DirtyApp):
             "KeyboardInterrupt": KeyboardInterrupt(),
             "BaseException": BaseException("base"),
             "SilentError": SilentError(),
+            "LeavingError": LeavingError(),
+            "surrogates": OddError("bad \udc80 text"),
             "StopIteration": StopIteration(1),
         }[name]
 
@@ -301,6 +303,19 @@ class SilentError(Exception):
         raise RuntimeError("I won't say")
 
 
+class LeavingError(Exception):
+    """One that leaves when it is asked what it is."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class OddError(BaseException):
+    """One of which UTF-8 can't hold the name."""
+
+    __qualname__ = "Odd\udc80Error"
+
+
 class Other(Work):
     """Beside Work, in the same lanes."""
 
@@ -443,6 +458,20 @@ class ExitsAtStart(DirtyApp):
         sys.exit("no licence")
 
 
+class LeavesSilently(DirtyApp):
+    """Raises in ``init`` what can't say what it is."""
+
+    def init(self) -> None:
+        raise LeavingError
+
+
+class OddAtStart(DirtyApp):
+    """Raises in ``init`` what UTF-8 can't hold."""
+
+    async def init(self) -> None:
+        raise OddError("bad \udc80 text")
+
+
 class DiesAtStart(DirtyApp):
     """Dies in ``init``."""
 
@@ -457,9 +486,21 @@ class FailsToClose(Work):
         raise RuntimeError("close failed")
 
 
+class LeavesAtTheEnd(Work):
+    """Its ``close`` leaves."""
+
+    def close(self) -> None:
+        sys.exit("goodbye")
+
+
 def write_to_log(worker: Any) -> None:
     """A hook in the worker."""
     worker.apps["tests.dirty.apps:Work"].count = 1000
+
+
+def leave_worker(worker: Any) -> None:
+    """A hook in the worker that leaves."""
+    sys.exit(5)
 
 
 def raise_in_worker(worker: Any) -> None:

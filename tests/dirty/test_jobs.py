@@ -22,6 +22,7 @@ from trioserve.dirty.frames import STREAM_WINDOW, FrameReader, FrameType
 from trioserve.dirty.jobs import AsyncJob, SyncJob
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from trioserve.dirty.frames import Payload
@@ -134,6 +135,19 @@ async def test_a_lane_runs_no_more_jobs_at_a_time_than_it_has_slots(
         assert await bench.hear_result(number) == number
         assert len(started) <= number + 3
     assert sorted(started) == [0, 1, 2, 3]
+
+
+async def test_a_job_that_fails_to_say_how_it_failed_frees_its_slot_all_the_same(
+    bench: Bench, threads: Threads, records: list[logging.LogRecord]
+) -> None:
+    def fail() -> None:
+        raise SystemExit(3)
+
+    for number in range(5):  # more than there are threads
+        threads.crew.start(threads.single, number, fail)
+    threads.start(bench.sync(9, lambda: "well"))
+    assert await bench.hear_result(9) == "well"
+    assert [record.exc_info is not None for record in records] == [True] * 5
 
 
 async def test_a_full_lane_holds_up_no_other(bench: Bench, threads: Threads) -> None:

@@ -328,6 +328,8 @@ async def test_a_dirty_timeout_of_0_is_off(gate: Gate) -> None:
 BROKEN = {
     "NoStart": ["could not be initialised", "RuntimeError: the model file is missing"],
     "ExitsAtStart": ["could not be initialised", "SystemExit: no licence"],
+    "LeavesSilently": ["could not be initialised", "LeavingError: its message can't be had"],
+    "OddAtStart": ["could not be initialised", r"OddError: bad \udc80 text"],
     "Nowhere": ['has no attribute "Nowhere"'],
     "tests.dirty.nowhere:App": ['there is no module "tests.dirty.nowhere"'],
     "DiesAtStart": ["exit code 9"],

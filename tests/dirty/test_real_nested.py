@@ -130,17 +130,27 @@ async def test_hooks_are_called_with_the_arbiter_and_the_worker() -> None:
     assert {pid for word, pid in called if word == "exit"} == pids
 
 
+@pytest.mark.parametrize(
+    ("error", "in_worker"),
+    [
+        (RuntimeError("a hook's own"), ("raise_in_worker", "RuntimeError: hook failed")),
+        (SystemExit(5), ("leave_worker", "SystemExit: 5")),
+    ],
+)
 async def test_hooks_that_raise_are_logged_and_stop_nothing(
-    records: list[logging.LogRecord], capfd: pytest.CaptureFixture[str]
+    error: BaseException,
+    in_worker: tuple[str, str],
+    records: list[logging.LogRecord],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*args: object) -> None:
-        raise RuntimeError("a hook's own")
+        raise error
 
     async with open_pool(
         workers=1,
         on_dirty_starting=fail,
         post_fork=fail,
-        worker_init="tests.dirty.apps:raise_in_worker",
+        worker_init=f"{APPS}:{in_worker[0]}",
         worker_exit=fail,
     ) as pool:
         assert await pool.client.execute(WORK, "add", 1, 2) == 3
@@ -153,7 +163,7 @@ async def test_hooks_that_raise_are_logged_and_stop_nothing(
     assert all(record.exc_info for record in hooks)
     said = capfd.readouterr().err
     assert "dirty_worker_init failed; the worker goes on" in said
-    assert "RuntimeError: hook failed" in said
+    assert in_worker[1] in said
 
 
 # -- what a worker is given -----------------------------------------------------------------

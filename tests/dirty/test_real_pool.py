@@ -244,12 +244,16 @@ async def test_an_exception_in_the_middle_of_a_stream_comes_after_the_items_befo
 
 async def test_whatever_an_action_raises_ends_its_call_and_not_its_worker(pool: RealPool) -> None:
     (pid,) = pool.ready_pids
-    names = ["SystemExit", "KeyboardInterrupt", "BaseException", "SilentError"]
+    names = ["SystemExit", "KeyboardInterrupt", "BaseException", "SilentError", "LeavingError"]
     for action in ("leave_by", "aleave_by"):
         for name in names:
-            with pytest.raises(DirtyAppError) as caught:
+            with trio.fail_after(PATIENCE), pytest.raises(DirtyAppError) as caught:
                 await pool.client.execute(WORK, action, name)
             assert caught.value.exception_type.endswith(name)
+        with pytest.raises(DirtyAppError, match=r"bad \\udc80 text") as caught:
+            await pool.client.execute(WORK, action, "surrogates")
+        assert caught.value.exception_type.endswith(r"Odd\udc80Error")
+        assert f"in {action}" in caught.value.traceback
     with pytest.raises(DirtyAppError, match="StopIteration"):
         await pool.client.execute(WORK, "leave_by", "StopIteration")
     assert await pool.client.execute(WORK, "pid") == pid

@@ -165,11 +165,13 @@ async def test_apps_are_closed_in_an_orderly_stop_and_one_that_fails_keeps_nobod
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(see_it_closed)
-            async with open_pool("Slow", "FailsToClose", workers=1) as pool:
+            async with open_pool("Slow", "FailsToClose", "LeavesAtTheEnd", workers=1) as pool:
                 await pool.client.execute(f"{APPS}:FailsToClose", "echo")
     said = capfd.readouterr().err
     assert f"close() of '{APPS}:FailsToClose' failed" in said
     assert "RuntimeError: close failed" in said
+    assert f"close() of '{APPS}:LeavesAtTheEnd' failed" in said
+    assert "SystemExit: goodbye" in said
 
 
 async def test_clients_of_a_pool_that_has_stopped_are_told_at_once(gate: Gate) -> None:

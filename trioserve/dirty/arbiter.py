@@ -388,7 +388,9 @@ class DirtyArbiter:
                 module, _, attribute = hook.partition(":")
                 hook = reduce(getattr, attribute.split("."), importlib.import_module(module))
             hook(*args)
-        except Exception:  # a hook's border
+        except (KeyboardInterrupt, trio.Cancelled):
+            raise
+        except BaseException:  # a hook's border: a SystemExit ends the hook only
             _log.exception("the hook %s failed; the pool goes on", name)
 
     # -- other tasks ------------------------------------------------------------------------

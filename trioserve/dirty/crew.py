@@ -16,6 +16,7 @@ What crosses between threads, all of it under the crew's lock or by its queue: l
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 from collections import deque
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Crew", "Lane"]
+
+_log = logging.getLogger("trioserve.error")
 
 
 class Lane:
@@ -70,7 +73,7 @@ class Crew:
         self._tasks.put(None)
 
     def start(self, lane: Lane, call_id: int, job: Callable[[], object]) -> None:
-        """Runs the job as soon as its lane has a slot. It must not raise.
+        """Runs the job as soon as its lane has a slot. It is not expected to raise.
 
         A reply that it sends is sent before the next job of its slot starts.
         """
@@ -134,7 +137,10 @@ class Crew:
 
     def _run(self, lane: Lane, job: Callable[[], object]) -> None:
         while True:
-            job()
+            try:
+                job()
+            except BaseException:  # a slot's border: without it, thread and slot would be lost
+                _log.exception("a job in thread %s failed", threading.current_thread().name)
             with self._lock:
                 if not lane.waiting:
                     lane.free += 1

@@ -15,13 +15,13 @@ import contextlib
 import inspect
 import logging
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trioserve.dirty import frames
 from trioserve.dirty.app import CallState, current_call
+from trioserve.dirty.descriptions import describe_exception
 from trioserve.dirty.errors import DirtyAppError, DirtyError, DirtyProtocolError
 from trioserve.dirty.frames import STREAM_WINDOW
 
@@ -35,8 +35,6 @@ __all__ = ["AsyncJob", "Job", "SyncJob"]
 
 _log = logging.getLogger("trioserve.error")
 
-#: Bytes of a traceback that travel: the end, where the error is.
-_TRACEBACK_SIZE: Final = 16 * 1024
 #: Bytes and seconds of an async generator's chunks after which other tasks run.
 _YIELD_SIZE: Final = 64 * 1024
 _YIELD_TIME: Final = 0.001
@@ -94,23 +92,16 @@ class Job:
         if self.state.cancelled:  # nobody will read it there
             said = "%r of %s raised after its caller had gone"
             _log.warning(said, self.action, self.app_path, exc_info=exc)
-        kind = type(exc)
-        name = kind.__qualname__
-        if kind.__module__ not in ("builtins", "__main__"):
-            name = f"{kind.__module__}.{name}"
-        text = "".join(traceback.format_exception(exc)).encode(errors="replace")
-        try:
-            message = str(exc) or kind.__name__
-        except Exception:  # its own __str__ is broken
-            message = "its message can't be had"
+        raised = describe_exception(exc)
         return frames.error(
             self.id,
             DirtyAppError(
-                f"{self.action!r} of {self.app_path!r} raised {name}: {message}"[:4096],
+                f"{self.action!r} of {self.app_path!r} raised {raised.kind}: "
+                f"{raised.message or raised.name}",
                 app_path=self.app_path,
                 action=self.action,
-                exception_type=name,
-                traceback=text[-_TRACEBACK_SIZE:].decode(errors="replace"),
+                exception_type=raised.kind,
+                traceback=raised.traceback,
             ),
         )
 

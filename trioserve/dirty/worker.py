@@ -35,6 +35,7 @@ from trioserve.dirty.channel import Channel
 from trioserve.dirty.client import DirtyClient
 from trioserve.dirty.crew import Crew, Lane
 from trioserve.dirty.current import set_client
+from trioserve.dirty.descriptions import describe_exception
 from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError
 from trioserve.dirty.frames import FrameReader, FrameType
 from trioserve.dirty.jobs import AsyncJob, SyncJob
@@ -195,13 +196,17 @@ class WorkerProcess:
             try:
                 self.apps[path] = app = await self._crew.run(lane, cls)
                 await self._call(lane, app.init)
-            except (Exception, SystemExit) as exc:  # an app's border: its own words are what helps
+            except trio.Cancelled:
+                raise
+            except BaseException as exc:  # an app's border: its own words are what helps
                 raise _failed(f"{path!r} could not be initialised", exc) from exc
         hook = self._settings["init_hook"]
         if hook is not None:
             try:
                 load_hook(hook)(self)
-            except Exception:  # a hook's border
+            except (KeyboardInterrupt, trio.Cancelled):
+                raise
+            except BaseException:  # a hook's border: a SystemExit ends the hook only
                 _log.exception("dirty_worker_init failed; the worker goes on")
 
     async def _call(self, lane: Lane, method: Callable[[], Any]) -> None:
@@ -215,7 +220,9 @@ class WorkerProcess:
         for path, app in reversed(self.apps.items()):
             try:
                 await self._call(self._lanes[path], app.close)
-            except Exception:  # an app's border
+            except trio.Cancelled:
+                raise
+            except BaseException:  # an app's border
                 _log.exception("dirty worker %d: close() of %r failed", self.pid, path)
 
     def _running_entries(self) -> dict[str, Any]:
@@ -288,14 +295,14 @@ class WorkerProcess:
 
 def _failed(what: str, exc: BaseException) -> DirtyError:
     """An error that tells the arbiter why this worker can't start, with the traceback."""
-    import traceback
-
     from trioserve.dirty.errors import DirtyWorkerError
 
-    details = getattr(exc, "details", None) or {}
-    text = details.get("traceback") or "".join(traceback.format_exception(exc))
+    raised = describe_exception(exc)
+    details = exc.details if isinstance(exc, DirtyError) else {}
     return DirtyWorkerError(
-        f"{what}: {type(exc).__name__}: {exc}", worker_id=os.getpid(), traceback=text[-16384:]
+        f"{what}: {raised.name}: {raised.message}",
+        worker_id=os.getpid(),
+        traceback=details.get("traceback") or raised.traceback,
     )
 
 
