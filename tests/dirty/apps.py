@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
-from trioserve.dirty import DirtyApp, cancelled, get_blocking_client, get_client, stash
+from trioserve.dirty import (
+    BlockingDirtyClient,
+    DirtyApp,
+    DirtyError,
+    cancelled,
+    get_blocking_client,
+    get_client,
+    stash,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -99,7 +107,7 @@ class SyncWork(DirtyApp):
         visitor.leave()
         return "late"
 
-    def numbers(self, gate: str) -> Iterator[int]:
+    def numbers(self, gate: str, pause: float = 0) -> Iterator[int]:
         """Numbers without end; says when it is closed."""
         visitor = Visitor(gate)
         number = 0
@@ -107,6 +115,8 @@ class SyncWork(DirtyApp):
             while True:
                 yield number
                 number += 1
+                if pause:
+                    time.sleep(pause)
         finally:
             visitor.say("closed", number)
             visitor.leave()
@@ -184,6 +194,21 @@ class SyncWork(DirtyApp):
 
     def call_blocking(self, app: str, action: str, *args: Any) -> Any:
         return get_blocking_client().execute(app, action, *args)
+
+    def call_other(self, path: str, app: str, action: str, *args: Any) -> Any:
+        """Of the pool there."""
+        with BlockingDirtyClient(path) as client:
+            return client.execute(app, action, *args)
+
+    def call_and_go_on(self, gate: str, app: str, action: str, *args: Any) -> str:
+        """Says what becomes of a call that it makes."""
+        visitor = Visitor(gate)
+        try:
+            get_blocking_client().execute(app, action, *args)
+            visitor.say("well")
+        except DirtyError as exc:
+            visitor.say(type(exc).__name__, str(exc))
+        return visitor.wait()
 
     def put(self, table: str, key: str, value: Any) -> None:
         stash.put(table, key, value)
@@ -281,6 +306,11 @@ class Work(SyncWork):
 
     async def call(self, app: str, action: str, *args: Any) -> Any:
         return await get_client().execute(app, action, *args)
+
+    async def call_itself(self, times: int) -> int:
+        if times == 0:
+            return 0
+        return 1 + int(await get_client().execute(f"{__name__}:Work", "call_itself", times - 1))
 
     async def stream(self, app: str, action: str, *args: Any) -> AsyncIterator[Any]:
         async with get_client().stream(app, action, *args) as items:

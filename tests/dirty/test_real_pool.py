@@ -14,6 +14,7 @@ import trio
 
 from tests.dirty.real_pool import APPS, PATIENCE, Gate, RealPool, is_gone, open_pool
 from trioserve.dirty import (
+    BlockingDirtyClient,
     DirtyAppError,
     DirtyAppNotFoundError,
     DirtyError,
@@ -240,6 +241,30 @@ async def test_an_exception_in_the_middle_of_a_stream_comes_after_the_items_befo
                     with pytest.raises(StopAsyncIteration):
                         await anext(items)
                 assert "in the middle" in caught.value.__notes__[0]
+
+
+async def test_a_stream_is_entered_once(pool: RealPool) -> None:
+    async with open_dirty_client(pool.path) as remote:
+        for client in (pool.client, remote):
+            stream = client.stream(WORK, "items", 3)
+            async with stream as items:
+                assert [item async for item in items] == [0, 1, 2]
+                with pytest.raises(RuntimeError, match="can be entered once"):
+                    await stream.__aenter__()
+            with pytest.raises(RuntimeError, match="can be entered once"):
+                async with stream:
+                    pass
+    with BlockingDirtyClient(pool.path) as blocking_client:
+        blocking = blocking_client.stream(WORK, "items", 3)
+
+        def read_twice() -> None:
+            with blocking as items:
+                assert list(items) == [0, 1, 2]
+            with pytest.raises(RuntimeError, match="can be entered once"), blocking:
+                pass
+
+        await trio.to_thread.run_sync(read_twice)
+    await pool.until_idle()
 
 
 async def test_whatever_an_action_raises_ends_its_call_and_not_its_worker(pool: RealPool) -> None:

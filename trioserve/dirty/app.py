@@ -301,13 +301,15 @@ class CallState:
 
     Attributes:
         request_id: The id of its REQUEST; 0 where there is none.
+        worker: The number by which the arbiter knows the worker that runs it.
         cancelled: Set by the worker once the caller has given it up.
     """
 
-    __slots__ = ("cancelled", "request_id")
+    __slots__ = ("cancelled", "request_id", "worker")
 
-    def __init__(self, request_id: int = 0) -> None:
+    def __init__(self, request_id: int = 0, worker: int = 0) -> None:
         self.request_id = request_id
+        self.worker = worker
         self.cancelled = False
 
 

@@ -86,6 +86,11 @@ class Slot:
         self.supervisor: Supervisor
         self.ended = trio.Event()
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether one of its workers can be given calls."""
+        return any(handle.is_serving for handle in self.handles)
+
     def runs(self, app_path: str) -> bool:
         """Whether its workers run the app, as far as is known."""
         return self.apps is None or app_path in self.apps
@@ -118,6 +123,7 @@ class DirtyArbiter:
             [App(path, self._default_timeout) for path in self._specs],
             queue_size=config.dirty_queue_size,
             is_expected=self._is_expected,
+            is_coming=self._is_coming,
             max_frame_size=config.dirty_max_frame_size,
             clock=trio.lowlevel.current_clock().current_time,
         )
@@ -301,6 +307,12 @@ class DirtyArbiter:
     def _is_expected(self, app_path: str) -> bool:
         return not self._stop.is_set() and any(
             slot.runs(app_path) and not slot.supervisor.is_degraded for slot in self._slots
+        )
+
+    def _is_coming(self, app_path: str) -> bool:
+        return not self._stop.is_set() and any(
+            slot.runs(app_path) and not slot.is_serving and not slot.supervisor.is_degraded
+            for slot in self._slots
         )
 
     def _learn(self, entries: Entries) -> None:

@@ -157,7 +157,7 @@ class BlockingDirtyClient:
             args,
             kwargs,
             timeout if timeout < math.inf else None,
-            None if state is None else {"call": state.request_id},
+            None if state is None else {"call": state.request_id, "worker": state.worker},
         )
         request_id = next(self._ids)
         return request_id, frames.with_header(
@@ -244,8 +244,12 @@ class BlockingStream:
     ) -> None:
         self._call = call
         self._replies: Iterator[tuple[int, Payload]] | None = None
+        self._entered = False
 
     def __enter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a stream can be entered once: make another by client.stream(…)")
+        self._entered = True
         self._replies = self._call.__enter__()
         return self
 

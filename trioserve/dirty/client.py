@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trioserve.dirty.calls import Backend
-    from trioserve.dirty.frames import Payload
+    from trioserve.dirty.frames import Parts, Payload
     from trioserve.dirty.stash import AsyncStash
 
 __all__ = ["DirtyClient", "DirtyStream"]
@@ -162,25 +162,29 @@ class DirtyClient:
         return timeout or math.inf
 
 
-def _parent_id() -> int:
+def _encode(
+    app_path: str, action: str, args: Any, kwargs: Any, timeout: float
+) -> tuple[Parts, frames.Trace | None]:
+    """A REQUEST's payload, and the call that it is made by: the one that this context runs."""
     state = current_call.get()
-    return 0 if state is None else state.request_id
+    trace = None if state is None else frames.Trace(state.request_id, state.worker)
+    parts = frames.request_payload(
+        app_path,
+        action,
+        args,
+        kwargs,
+        timeout if timeout < math.inf else None,
+        None if trace is None else trace._asdict(),
+    )
+    return parts, trace
 
 
 class _Execution(Call):
     """A call whose task waits for one frame."""
 
     def __init__(self, app_path: str, action: str, args: Any, kwargs: Any, timeout: float) -> None:
-        parent = _parent_id()
-        parts = frames.request_payload(
-            app_path,
-            action,
-            args,
-            kwargs,
-            timeout if timeout < math.inf else None,
-            {"call": parent} if parent else None,
-        )
-        super().__init__(app_path, action, parts, timeout, parent)
+        parts, trace = _encode(app_path, action, args, kwargs, timeout)
+        super().__init__(app_path, action, parts, timeout, trace)
         self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
 
     def deliver(self, frame_type: int, payload: Payload) -> None:
@@ -208,16 +212,8 @@ class DirtyStream(Call):
         kwargs: Any,
         timeout: float,
     ) -> None:
-        parent = _parent_id()
-        parts = frames.request_payload(
-            app_path,
-            action,
-            args,
-            kwargs,
-            timeout if timeout < math.inf else None,
-            {"call": parent} if parent else None,
-        )
-        super().__init__(app_path, action, parts, timeout, parent)
+        parts, trace = _encode(app_path, action, args, kwargs, timeout)
+        super().__init__(app_path, action, parts, timeout, trace)
         self._backend = backend
         self._arrived: deque[tuple[int, Payload]] = deque()
         self._error: DirtyError | None = None
@@ -295,8 +291,12 @@ class _StreamBlock:
     def __init__(self, backend: Backend, call: DirtyStream) -> None:
         self._backend = backend
         self._call = call
+        self._entered = False
 
     async def __aenter__(self) -> DirtyStream:
+        if self._entered:
+            raise RuntimeError("a stream can be entered once: make another by client.stream(…)")
+        self._entered = True
         await self._backend.ready()
         self._backend.submit(self._call)
         return self._call

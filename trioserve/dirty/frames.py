@@ -25,6 +25,7 @@ from trioserve.dirty.frame_header import (
 )
 from trioserve.dirty.frame_parsing import (
     Request,
+    Trace,
     decode_credit,
     decode_data,
     decode_error,
@@ -70,6 +71,7 @@ __all__ = [
     "Payload",
     "Request",
     "StashOp",
+    "Trace",
     "cancel",
     "chunk",
     "credit",

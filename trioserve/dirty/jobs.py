@@ -56,18 +56,29 @@ class _Refusal(Exception):
         self.error = error
 
 
+def _is_orphans(exc: BaseException) -> bool:
+    """Whether it is what an action is told whose own call was cancelled with it: no news."""
+    return isinstance(exc, DirtyError) and bool(exc.details.get("orphaned"))
+
+
 class Job:
     """One call that came."""
 
     def __init__(
-        self, channel: Channel, call_id: int, app_path: str, action: str, payload: Payload
+        self,
+        channel: Channel,
+        call_id: int,
+        app_path: str,
+        action: str,
+        payload: Payload,
+        worker: int,
     ) -> None:
         self.channel = channel
         self.id = call_id
         self.app_path = app_path
         self.action = action
         self.payload = payload
-        self.state = CallState(call_id)
+        self.state = CallState(call_id, worker)
         self.credit = STREAM_WINDOW
 
     def cancel(self) -> None:
@@ -89,7 +100,7 @@ class Job:
         """The ERROR frame for what the action raised. Never raises."""
         if isinstance(exc, _Refusal):
             return frames.error(self.id, exc.error)
-        if self.state.cancelled:  # nobody will read it there
+        if self.state.cancelled and not _is_orphans(exc):  # nobody will read it there
             said = "%r of %s raised after its caller had gone"
             _log.warning(said, self.action, self.app_path, exc_info=exc)
         raised = describe_exception(exc)
@@ -143,8 +154,9 @@ class SyncJob(Job):
         payload: Payload,
         method: Callable[..., Any],
         finished: Callable[[int], object],
+        worker: int = 0,
     ) -> None:
-        super().__init__(channel, call_id, app_path, action, payload)
+        super().__init__(channel, call_id, app_path, action, payload, worker)
         self._method = method
         self._finished = finished
         self._changed = _job_changed
@@ -211,8 +223,9 @@ class AsyncJob(Job):
         payload: Payload,
         method: Callable[..., Any],
         finished: Callable[[int], object],
+        worker: int = 0,
     ) -> None:
-        super().__init__(channel, call_id, app_path, action, payload)
+        super().__init__(channel, call_id, app_path, action, payload, worker)
         self._method = method
         self._finished = finished
         self._scope = trio.CancelScope()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -74,6 +75,7 @@ class WorkerHandle:
         self._config = config
         self._pool = pool
         self._assign = assign
+        self._token = int.from_bytes(os.urandom(8), "big") >> 2 | 1
         self._gone = trio.Event()
         self._started = trio.Event()
         self._idle = trio.Event()
@@ -106,6 +108,11 @@ class WorkerHandle:
                 self._pool.worker_lost(self.pool_worker, how)
         return how
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it can be given calls: it is ready, and not asked to go."""
+        return self.is_ready and not self.life.draining.is_set()
+
     def _describe_end(self) -> str:
         how = self._child.describe_exit()
         if self._ended_by is not None:
@@ -122,7 +129,10 @@ class WorkerHandle:
 
     def kill(self, reason: str) -> None:
         """See WorkerFace."""
+        if self._ended_by is not None:
+            return
         _log.error("dirty worker %d is killed: %s", self.pid, reason)
+        self.is_ready = False
         self._ended_by = reason
         self.life.expect_end()
         self._child.kill()
@@ -187,8 +197,9 @@ class WorkerHandle:
         self.heard_at = trio.current_time()
         stage = hello.get("stage")
         if stage == "imported":
+            load = self._assign(hello["apps"])
             self._channel.send(
-                frames.hello({"role": "arbiter", "load": self._assign(hello["apps"])})
+                frames.hello({"role": "arbiter", "load": load, "worker": self._token})
             )
         elif stage == "ready":
             self._make_ready(hello["apps"])
@@ -209,7 +220,7 @@ class WorkerHandle:
         self.apps = entries
         self.is_ready = True
         config = self._config
-        worker = self.pool_worker = Worker(self.pid, self, config.dirty_concurrency)
+        worker = self.pool_worker = Worker(self.pid, self, config.dirty_concurrency, self._token)
         if any(entry.get("max_requests") for entry in entries.values()):
             worker.on_count = self._count
         self.life.ready()

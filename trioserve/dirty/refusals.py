@@ -26,6 +26,7 @@ __all__ = [
     "died",
     "no_worker_comes",
     "no_worker_left",
+    "orphaned",
     "overloaded",
     "timed_out",
     "too_large",
@@ -80,6 +81,14 @@ def waits_for_ever(call: Call) -> DirtyError:
         f"the call of {call.action!r} of {call.app_path!r} would wait for ever: every slot that "
         "could run it is held by a call that waits for it. Give the app more dirty_threads "
         "or dirty_workers, or call the method itself"
+    )
+
+
+def orphaned(call: Call) -> DirtyError:
+    """The call that made it was cancelled, or its time was over."""
+    return DirtyError(
+        f"the call of {call.action!r} of {call.app_path!r} was cancelled with the one that made it",
+        orphaned=True,
     )
 
 

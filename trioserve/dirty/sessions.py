@@ -127,8 +127,8 @@ class Session:
 
     def _request(self, request_id: int, payload: Payload) -> None:
         self._check_id(request_id)
-        app_path, action, timeout, parent = frames.read_call(payload)
-        call = _Relayed(self, request_id, app_path, action, payload, timeout, parent)
+        app_path, action, timeout, trace = frames.read_call(payload)
+        call = _Relayed(self, request_id, app_path, action, payload, timeout, trace)
         self.calls[request_id] = call
         try:
             self.backend.submit(call)
@@ -263,10 +263,10 @@ class _Relayed(Call):
         action: str,
         payload: Payload,
         timeout: float | None,
-        parent: int,
+        trace: frames.Trace | None,
     ) -> None:
         super().__init__(
-            app_path, action, [payload], math.inf if timeout is None else timeout, parent
+            app_path, action, [payload], math.inf if timeout is None else timeout, trace
         )
         self._session = session
         self._request_id = request_id

@@ -128,6 +128,7 @@ class Worker:
 
     Attributes:
         pid: of its process.
+        token: the number that it was given, and no other worker has; it stands in traces.
         calls: what it has been sent and has not ended.
         draining: it gets nothing new.
         counts: app path → calls that it has ended.
@@ -135,8 +136,9 @@ class Worker:
         on_idle: called once it is draining and its last call has ended.
     """
 
-    def __init__(self, pid: int, face: WorkerFace, concurrency: int) -> None:
+    def __init__(self, pid: int, face: WorkerFace, concurrency: int, token: int = 0) -> None:
         self.pid = pid
+        self.token = token
         self.face = face
         self.calls: dict[int, Call] = {}
         self.draining = False

@@ -75,12 +75,14 @@ class WorkerProcess:
         settings: Mapping[str, Any],
         classes: Mapping[str, type],
         entries: Mapping[str, Mapping[str, Any]],
+        token: int,
     ) -> None:
         self.pid = os.getpid()
         self.apps: dict[str, Any] = {}
         self._settings = settings
         self._classes = classes
         self._entries = entries
+        self._token = token
         self._channel = Channel(sock, self._on_frame, max_frame_size=settings["max_frame_size"])
         self._jobs: dict[int, AsyncJob | SyncJob] = {}
         self._lanes = self._make_lanes()
@@ -259,7 +261,9 @@ class WorkerProcess:
             route = request.app_path, request.action
         method, is_sync = self._routes.get(route) or self._find(*route)
         job_class = SyncJob if is_sync else AsyncJob
-        job = job_class(self._channel, call_id, *route, payload, method, self._jobs.pop)
+        job = job_class(
+            self._channel, call_id, *route, payload, method, self._jobs.pop, self._token
+        )
         self._jobs[call_id] = job
         if isinstance(job, SyncJob):
             self._crew.start(self._lanes[route[0]], call_id, job.run)
@@ -349,15 +353,15 @@ def main(argv: list[str]) -> int:
             sock.sendall(b"".join(frames.hello({**hello, "stage": "failed", "error": error})))
             return FAILED
         sock.sendall(b"".join(frames.hello({**hello, "stage": "imported", "apps": entries})))
-        load = _read_hello(sock, settings["max_frame_size"])["load"]
+        answer = _read_hello(sock, settings["max_frame_size"])
     except (EOFError, OSError):  # the arbiter has gone: nobody is left to tell
         _remove_socket(settings["socket_path"])
         return 0
     except DirtyProtocolError:
         _log.exception("dirty worker %d: the arbiter said something unexpected", os.getpid())
         return CONFUSED
-    chosen = {path: classes[path] for path in load}
-    worker = WorkerProcess(sock, settings, chosen, entries)
+    chosen = {path: classes[path] for path in answer["load"]}
+    worker = WorkerProcess(sock, settings, chosen, entries, answer["worker"])
     code = trio.run(worker.run)
     if code != FAILED and not worker.is_dismissed:
         _remove_socket(settings["socket_path"])
