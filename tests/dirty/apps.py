@@ -474,6 +474,15 @@ class Versioned(DirtyApp):
         return self.version
 
 
+class MayStart(Work):
+    """Can be initialised while a file is there."""
+
+    def init(self) -> None:
+        super().init()
+        if not os.path.exists(os.environ["TEST_MAY_START"]):
+            raise RuntimeError("the file has gone")
+
+
 class NoStart(DirtyApp):
     """Can't be initialised."""
 

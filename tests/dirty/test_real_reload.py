@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -257,3 +259,23 @@ async def test_a_worker_that_has_grown_beyond_max_rss_is_replaced(
             await callers.until_more(20)
         assert callers.results[-1] != old
         assert all(left[path] == 1 for left in workers_left)
+
+
+async def test_the_last_worker_that_serves_is_not_removed_for_one_that_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "marker"
+    marker.touch()
+    monkeypatch.setenv("TEST_MAY_START", str(marker))
+    path = f"{APPS}:MayStart"
+    async with open_pool("MayStart", workers=2) as pool:
+        first, second = (slot.handles[0].pid for slot in pool.arbiter._slots)
+        marker.unlink()
+        os.kill(first, signal.SIGKILL)  # the older slot's; its successors can't start
+        await until(lambda: pool.arbiter._slots[0].supervisor.restarts >= 2)
+        result = await pool.client.manage("remove", 1)
+        assert (result["removed"], result["total_workers"]) == (1, 1)
+        assert await pool.client.execute(path, "pid") == second
+        result = await pool.client.manage("remove", 1)
+        assert (result["success"], result["removed"]) == (False, 0)
+        assert pool.ready_pids == [second]

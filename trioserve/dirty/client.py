@@ -15,6 +15,7 @@ import trio
 
 from trioserve.dirty import frames
 from trioserve.dirty.app import current_call
+from trioserve.dirty.arguments import checked_timeout, manage_fields
 from trioserve.dirty.calls import Call
 from trioserve.dirty.errors import DirtyAppError, DirtyError
 from trioserve.dirty.frames import STREAM_WINDOW, FrameType
@@ -44,12 +45,12 @@ class DirtyClient:
 
     Args:
         backend: what runs the actions.
-        timeout: seconds for calls that don't say it themselves; inf = none.
+        timeout: seconds for calls that don't say it themselves; 0 or inf = none.
     """
 
     def __init__(self, backend: Backend, timeout: float = math.inf) -> None:
         self._backend = backend
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._stash: AsyncStash | None = None
 
     async def execute(
@@ -67,6 +68,7 @@ class DirtyClient:
                 positional argument.
 
         Raises:
+            TypeError, ValueError: the timeout can't be.
             DirtyAppError: the action raised (``exception_type``, ``traceback``), is unknown or is
                 a generator.
             DirtyTimeoutError: the time is over. The action is cancelled: a task at once; a thread
@@ -79,8 +81,9 @@ class DirtyClient:
 
         *Cancellation*: the action is cancelled as by its timeout; nothing of it comes later.
         """
+        seconds = self._seconds(timeout)
         await self._backend.ready()
-        call = _Execution(app_path, action, args, kwargs, self._seconds(timeout))
+        call = _Execution(app_path, action, args, kwargs, seconds)
         self._backend.submit(call)
         backend = self._backend
 
@@ -139,9 +142,7 @@ class DirtyClient:
             ``success``, ``operation``, ``requested``, ``spawned`` or ``removed``,
             ``total_workers``, ``target_workers``, and ``reason`` if less was done than asked.
         """
-        code = frames.MANAGE_OPERATIONS.get(operation)
-        if code is None:
-            raise ValueError(f'operation must be "add" or "remove", got {operation!r}')
+        code, count = manage_fields(operation, count)
         await self._backend.ready()
         return await self._backend.manage(code, count)
 
@@ -157,9 +158,7 @@ class DirtyClient:
     def _seconds(self, timeout: float | None) -> float:
         if timeout is None:
             return self._timeout
-        if not timeout >= 0:
-            raise ValueError(f"timeout must be 0 (none) or more seconds, got {timeout!r}")
-        return timeout or math.inf
+        return checked_timeout(timeout)
 
 
 def _encode(

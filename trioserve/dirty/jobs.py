@@ -23,7 +23,7 @@ from trioserve.dirty import frames
 from trioserve.dirty.app import CallState, current_call
 from trioserve.dirty.descriptions import describe_exception
 from trioserve.dirty.errors import DirtyAppError, DirtyError, DirtyProtocolError
-from trioserve.dirty.frames import STREAM_WINDOW
+from trioserve.dirty.frames import MAX_CREDIT, STREAM_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterator
@@ -170,7 +170,7 @@ class SyncJob(Job):
     def add_credit(self, size: int) -> None:
         """See Job."""
         with self._changed:
-            self.credit += size
+            self.credit = min(self.credit + size, MAX_CREDIT)
             self._changed.notify_all()
 
     def run(self) -> None:
@@ -240,7 +240,7 @@ class AsyncJob(Job):
 
     def add_credit(self, size: int) -> None:
         """See Job."""
-        self.credit += size
+        self.credit = min(self.credit + size, MAX_CREDIT)
         if self._credited is not None:
             self._credited.unpark_all()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trioserve.dirty.descriptions import shown
 from trioserve.dirty.errors import (
     DirtyAppNotFoundError,
     DirtyError,
@@ -34,11 +35,20 @@ __all__ = [
 ]
 
 
+#: Apps that an error names, and characters of the path that was called.
+_MAX_LISTED = 20
+_MAX_PATH = 200
+
+
 def app_not_found(path: str, known: Iterable[str]) -> DirtyAppNotFoundError:
     """No such app is configured."""
+    names = sorted(known)
+    listed = ", ".join(names[:_MAX_LISTED]) or "none"
+    if len(names) > _MAX_LISTED:
+        listed += f" … and {len(names) - _MAX_LISTED} more"
     return DirtyAppNotFoundError(
-        f"no dirty app {path!r} is configured; configured: {', '.join(sorted(known)) or 'none'}",
-        app_path=path,
+        f"no dirty app {shown(path)} is configured; configured: {listed}",
+        app_path=path[:_MAX_PATH],
     )
 
 
