@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
+import trio.lowlevel
 
 from trioserve.dirty import (
     BlockingDirtyClient,
@@ -144,6 +145,32 @@ class SyncWork(DirtyApp):
             Visitor(gate).wait()
             os._exit(0)
         return pid
+
+    def fork_and(self, gate: str, what: str) -> Any:
+        """Forks; the child goes on as if it were the worker. The pids of both."""
+        pid = os.fork()
+        if pid:
+            return [os.getpid(), pid]
+        Visitor(gate, what)  # it stays until the process ends
+        if what == "raise":
+            raise ValueError("in the child")
+        if what == "exit":
+            sys.exit(7)
+        if what == "unsendable":
+            return object()
+        return "from the child"
+
+    def fork_items(self, gate: str) -> Iterator[Any]:
+        pid = os.fork()
+        if pid:
+            yield [os.getpid(), pid]
+            return
+        Visitor(gate, "items")
+        while True:
+            yield "from the child"
+
+    def wait_for(self, pid: int) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def leave_by(self, name: str) -> None:
         raise {
@@ -280,6 +307,17 @@ class Work(SyncWork):
 
     async def aexit(self, code: int) -> None:
         os._exit(code)
+
+    async def afork_and(self, gate: str, what: str) -> Any:
+        result = self.fork_and(gate, what)
+        if what == "wait" and isinstance(result, str):
+            await trio.lowlevel.checkpoint()  # in the child
+            os._exit(99)
+        return result
+
+    async def afork_items(self, gate: str) -> AsyncIterator[Any]:
+        for item in self.fork_items(gate):
+            yield item
 
     async def aleave_by(self, name: str) -> None:
         self.leave_by(name)

@@ -23,6 +23,7 @@ import trio
 
 from trioserve.dirty import frames as frame_encoders
 from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError
+from trioserve.dirty.forks import end_if_forked
 from trioserve.dirty.frames import DEFAULT_MAX_FRAME_SIZE, FrameReader
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Channel:
         unsent_size: bytes that the socket did not take; where bounded, those of this step, too.
         on_drained: called when nothing waits any more.
         closed: nothing is sent or received any more.
+        home: see below; None: any.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Channel:
         max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
         write_timeout: float = 60,
         bounded: bool = False,
+        home: int | None = None,
     ) -> None:
         """Takes the socket over.
 
@@ -69,6 +72,7 @@ class Channel:
             bounded: don't read while more than HIGH_WATER bytes wait to be sent, nor wait for more
                 than write_timeout for the rest of a frame. For one side of a connection only: two
                 that do so could wait for each other.
+            home: the process that alone may send; one that is forked from it ends where it would.
         """
         sock.setblocking(False)
         self._sock = sock
@@ -94,6 +98,7 @@ class Channel:
         self.unsent_size = 0
         self.on_drained: Callable[[], None] = _nothing
         self.closed = False
+        self.home = home
 
     # -- sending ----------------------------------------------------------------------------
 
@@ -101,6 +106,7 @@ class Channel:
         """Sends a frame, now or at the end of the step. Never blocks; after the end: nothing."""
         if self.closed:
             return
+        end_if_forked(self.home)
         with self._lock:
             self._unsent += parts
             if self._in_step or self._blocked:
@@ -118,6 +124,7 @@ class Channel:
         Returns when the socket has taken it, or the channel has ended: what the thread does next is
         done after that.
         """
+        end_if_forked(self.home)  # before the lock, which another thread may have held
         with self._lock:
             if self.closed:
                 return

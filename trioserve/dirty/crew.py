@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import threading
 from collections import deque
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import outcome
 import trio
+
+from trioserve.dirty.forks import end_if_forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +61,7 @@ class Crew:
     """
 
     def __init__(self, size: int, read: Callable[[], bool]) -> None:
+        self._home = os.getpid()
         self._read = read
         self._lock = threading.Lock()
         #: Work for whoever is idle; None is to lead.
@@ -107,6 +111,7 @@ class Crew:
 
         def work() -> None:
             result.append(outcome.capture(function))
+            end_if_forked(self._home, getattr(result[0], "error", None))
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(done.set)
 
@@ -140,7 +145,9 @@ class Crew:
             try:
                 job()
             except BaseException:  # a slot's border: without it, thread and slot would be lost
+                end_if_forked(self._home)
                 _log.exception("a job in thread %s failed", threading.current_thread().name)
+            end_if_forked(self._home)
             with self._lock:
                 if not lane.waiting:
                     lane.free += 1

@@ -23,6 +23,7 @@ from trioserve.dirty import frames
 from trioserve.dirty.app import CallState, current_call
 from trioserve.dirty.descriptions import describe_exception
 from trioserve.dirty.errors import DirtyAppError, DirtyError, DirtyProtocolError
+from trioserve.dirty.forks import end_if_forked
 from trioserve.dirty.frames import MAX_CREDIT, STREAM_WINDOW
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class SyncJob(Job):
                     )
                 parts = self.encode_response(result)
         except BaseException as exc:  # the call's border: a SystemExit of an action ends it, too
+            end_if_forked(self.channel.home, exc)
             parts = self.encode_error(exc)
         finally:
             current_call.reset(token)
@@ -200,6 +202,7 @@ class SyncJob(Job):
     def _stream(self, items: Iterator[Any]) -> list[bytes | memoryview]:
         with contextlib.closing(items):  # type: ignore[type-var]
             for item in items:
+                end_if_forked(self.channel.home)  # before the lock: somebody may have had it
                 parts = self.encode_chunk(item)
                 with self._changed:
                     while self.credit <= 0 and not self.state.cancelled:
@@ -261,8 +264,10 @@ class AsyncJob(Job):
             passing = group.subgroup(trio.Cancelled)
             if passing is not None:
                 raise passing from None
+            end_if_forked(self.channel.home, group)
             frame = self.encode_error(group)
         except BaseException as exc:  # the call's border: a SystemExit of an action ends it, too
+            end_if_forked(self.channel.home, exc)
             frame = self.encode_error(exc)
         self._finished(self.id)
         self.channel.send(frame or self.encode_cancelled())

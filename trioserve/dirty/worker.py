@@ -37,6 +37,7 @@ from trioserve.dirty.crew import Crew, Lane
 from trioserve.dirty.current import set_client
 from trioserve.dirty.descriptions import describe_exception
 from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError
+from trioserve.dirty.forks import watch_forks
 from trioserve.dirty.frames import FrameReader, FrameType
 from trioserve.dirty.jobs import AsyncJob, SyncJob
 from trioserve.dirty.remote import open_remote
@@ -83,7 +84,9 @@ class WorkerProcess:
         self._classes = classes
         self._entries = entries
         self._token = token
-        self._channel = Channel(sock, self._on_frame, max_frame_size=settings["max_frame_size"])
+        self._channel = Channel(
+            sock, self._on_frame, max_frame_size=settings["max_frame_size"], home=self.pid
+        )
         self._jobs: dict[int, AsyncJob | SyncJob] = {}
         self._lanes = self._make_lanes()
         self._crew: Crew
@@ -343,6 +346,7 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=settings["log_level"], format=settings["log_format"])
     os.environ["TRIOSERVE_DIRTY_SOCKET"] = settings["socket_path"]
     sock.setblocking(True)
+    watch_forks()
     hello = {"role": "worker", "pid": os.getpid()}
     try:
         try:
