@@ -86,6 +86,14 @@ class SyncWork(DirtyApp):
         for number in range(count):
             yield b"x" * size if size else number
 
+    def compute(self, seconds: float) -> int:
+        """Holds the interpreter's lock as much as it can."""
+        end = time.monotonic() + seconds
+        number = 0
+        while time.monotonic() < end:
+            number += sum(range(1000))
+        return number
+
     def increment(self) -> int:
         self.count += 1
         return self.count
@@ -255,6 +263,10 @@ class Work(SyncWork):
 
     async def asame(self, value: Any) -> Any:
         return value
+
+    async def block_the_loop(self, seconds: float) -> float:
+        time.sleep(seconds)  # noqa: ASYNC251  that is what it is for
+        return seconds
 
     async def asleep(self, seconds: float) -> float:
         await trio.sleep(seconds)

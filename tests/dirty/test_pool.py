@@ -775,6 +775,46 @@ def test_what_was_sent_ahead_to_a_draining_worker_is_asked_back_and_runs_elsewhe
         assert all(call.id in new.started for call in sent_ahead)
 
 
+def test_a_worker_that_does_not_answer_gets_nothing_new_until_it_does() -> None:
+    pool = FakePool()
+    silent, other = pool.add_worker(threads=2), pool.add_worker()
+    first, second = pool.calls(2)
+    assert silent.runs(first)
+    pool.suspend(silent.worker)
+    waiting = pool.call()
+    task = pool.call("task")
+    assert stages(waiting, task) == ["queued", "running"]
+    assert other.runs(second, task)
+    silent.finish(first, seconds=1)  # its threads answer, its loop does not
+    assert silent.runs()
+    pool.resume(silent.worker)
+    assert silent.runs(waiting)
+    pool.suspend(silent.worker)
+    pool.drain(silent.worker)
+    pool.resume(silent.worker)
+    late = pool.call()
+    assert stages(late) == ["queued"]
+    other.finish(second, task)
+    assert other.runs(late)
+    silent.finish(waiting)
+    other.finish(late)
+    assert pool.is_empty
+
+
+def test_the_only_worker_may_be_silent_for_a_while_and_calls_wait_for_it() -> None:
+    pool = FakePool()
+    worker = pool.add_worker()
+    parent = pool.call()
+    pool.suspend(worker.worker)
+    pool.coming = True
+    call, child = pool.call(), pool.call("task", parent=parent)
+    assert stages(call, child) == ["queued", "queued"]
+    worker.die()
+    assert isinstance(parent.error, DirtyWorkerError)
+    successor = pool.add_worker()
+    assert successor.runs(call, child)
+
+
 def test_calls_that_wait_fail_when_the_last_worker_drains_and_none_will_come() -> None:
     pool = FakePool()
     worker = pool.add_worker()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trioserve.dirty.calls import Call
     from trioserve.dirty.frames import Payload
-    from trioserve.dirty.slots import Lane, Worker
+    from trioserve.dirty.slots import App, Lane, Worker
 
 __all__ = [
     "AHEAD_SIZE",
@@ -27,6 +27,7 @@ __all__ = [
     "ahead_limit",
     "ask_back",
     "ask_back_overdue",
+    "find_lane",
     "may_go_ahead",
     "others_have_calls_for",
     "was_not_started",
@@ -52,6 +53,29 @@ def ahead_limit(service_time: float) -> int:
 def may_go_ahead(call: Call) -> bool:
     """Whether it may be sent ahead at all: the one before it must not be what waits for it."""
     return call.size <= AHEAD_SIZE and call.parent is None
+
+
+def find_lane(app: App, sync: bool, call: Call, now: float) -> Lane | None:
+    """The least busy lane with a free slot for the call, else one to which it is sent ahead."""
+    best: Lane | None = None
+    for worker in app.workers:
+        lane = worker.lane(app, sync)
+        if len(lane.running) < lane.size and (
+            best is None or len(lane.running) < len(best.running)
+        ):
+            best = lane
+    if best is not None or not sync or not may_go_ahead(call):
+        return best
+    limit = app.ahead_limit
+    for worker in app.workers:
+        lane = worker.lane(app, sync)
+        if (
+            len(lane.ahead) < limit
+            and now - lane.latest_start < REVOKE_AFTER
+            and (best is None or len(lane.ahead) < len(best.ahead))
+        ):
+            best = lane
+    return best
 
 
 def _patience(lane: Lane) -> float:

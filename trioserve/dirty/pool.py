@@ -102,7 +102,7 @@ class Pool:
         sync = app.is_sync(call.action)
         now = self._clock()
         queue = app.queues[sync]
-        lane = None if queue else self._find_lane(app, sync, call, now)
+        lane = None if queue else ahead.find_lane(app, sync, call, now)
         if lane is None:
             self._enqueue(app, queue, call, parent, now)
         self._calls[call.id] = call
@@ -152,28 +152,6 @@ class Pool:
             call.holder.worker.face.send(frames.credit(call.id, size))
 
     # -- leases -----------------------------------------------------------------------------
-
-    def _find_lane(self, app: App, sync: bool, call: Call, now: float) -> Lane | None:
-        """The least busy lane with a free slot, else one to be sent ahead to."""
-        best: Lane | None = None
-        for worker in app.workers:
-            lane = worker.lane(app, sync)
-            if len(lane.running) < lane.size and (
-                best is None or len(lane.running) < len(best.running)
-            ):
-                best = lane
-        if best is not None or not sync or not ahead.may_go_ahead(call):
-            return best
-        limit = app.ahead_limit
-        for worker in app.workers:
-            lane = worker.lane(app, sync)
-            if (
-                len(lane.ahead) < limit
-                and now - lane.latest_start < ahead.REVOKE_AFTER
-                and (best is None or len(lane.ahead) < len(best.ahead))
-            ):
-                best = lane
-        return best
 
     def _lease(self, lane: Lane, app: App, call: Call, now: float) -> None:
         call.holder = lane
@@ -226,7 +204,7 @@ class Pool:
         if worker.draining:
             if not worker.calls and worker.on_idle is not None:
                 worker.on_idle()
-        elif self._queued or len(self.workers) > 1:
+        elif not worker.suspended and (self._queued or len(self.workers) > 1):
             self._fill(lane, now)
 
     def _end(self, call: Call) -> None:
@@ -308,7 +286,7 @@ class Pool:
         now = self._clock()
         queue = app.queues[sync]
         while queue:
-            lane = self._find_lane(app, sync, queue[0], now)
+            lane = ahead.find_lane(app, sync, queue[0], now)
             if lane is None:
                 return
             self._queued -= 1
@@ -350,8 +328,12 @@ class Pool:
             app = self.apps[path]
             app.learn_actions(entry["actions"])
             worker.add_app(app, entry.get("threads"), threads)
-            app.workers.append(worker)
         self.workers.append(worker)
+        self._attach(worker)
+
+    def _attach(self, worker: Worker) -> None:
+        for path in worker.sync_lanes:
+            self.apps[path].workers.append(worker)
         now = self._clock()
         for lane in worker.lanes:
             self._fill(lane, now)
@@ -375,6 +357,21 @@ class Pool:
         for app in self.apps.values():
             if worker in app.workers:
                 app.workers.remove(worker)
+
+    def suspend(self, worker: Worker) -> None:
+        """The worker does not answer: it is given nothing new until ``resume``."""
+        if not worker.draining:
+            worker.suspended = True
+            self._detach(worker)
+            for lane in worker.lanes:
+                ahead.ask_back(lane)
+            self.review()
+
+    def resume(self, worker: Worker) -> None:
+        """It does again."""
+        if worker.suspended and not worker.draining:
+            worker.suspended = False
+            self._attach(worker)
 
     def worker_lost(self, worker: Worker, description: str) -> None:
         """The worker's process has ended: ``description`` says how.

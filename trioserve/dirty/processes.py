@@ -33,7 +33,13 @@ __all__ = ["WorkerHandle"]
 
 _log = logging.getLogger("trioserve.error")
 
-_HEARTBEAT: Final = 10.0
+#: Seconds between pings, unless dirty_heartbeat_timeout wants more of them.
+_HEARTBEAT: Final = 5.0
+#: Pings in dirty_heartbeat_timeout at least; and those in a row without an answer after which a
+#: worker gets no new calls. It is pings that are counted, not time: while this process is stopped
+#: itself, or its machine asleep, none are sent.
+_MIN_BEATS: Final = 6
+_SILENT_BEATS: Final = 2
 #: Seconds from a channel's end to that of its process: closing the apps has its own timeout before.
 _EXIT_TIME: Final = 2.0
 #: Seconds from the process's end to that of its channel, which as a rule has come already.
@@ -49,7 +55,8 @@ class WorkerHandle:
         pid: of the process.
         number: counts the workers that were started, as gunicorn's ``age``.
         apps: app path → what its class says; empty until it is ready.
-        is_ready: it can be given calls.
+        is_ready: it has initialised its apps.
+        is_silent: it does not answer just now.
         started_at, heard_at: Trio's clock.
         failure: why it could not start, as it said itself.
     """
@@ -67,6 +74,7 @@ class WorkerHandle:
         self.number = number
         self.apps: Entries = {}
         self.is_ready = False
+        self.is_silent = False
         self.started_at = self.heard_at = trio.current_time()
         self.failure: DirtyError | None = None
         self.pool_worker: Worker | None = None
@@ -80,6 +88,7 @@ class WorkerHandle:
         self._started = trio.Event()
         self._idle = trio.Event()
         self._ended_by: str | None = None
+        self._unanswered = 0
         self._channel = Channel(
             child.socket,
             self._on_frame,
@@ -110,8 +119,8 @@ class WorkerHandle:
 
     @property
     def is_serving(self) -> bool:
-        """Whether it can be given calls: it is ready, and not asked to go."""
-        return self.is_ready and not self.life.draining.is_set()
+        """Whether it can be given calls: it is ready, answers, and was not asked to go."""
+        return self.is_ready and not self.is_silent and not self.life.draining.is_set()
 
     def _describe_end(self) -> str:
         how = self._child.describe_exit()
@@ -176,9 +185,29 @@ class WorkerHandle:
         self._channel.shut_down_writing()
 
     async def _beat(self) -> None:
-        while True:
-            await trio.sleep(_HEARTBEAT)
+        await self._started.wait()  # until then it may be importing, and doesn't read
+        timeout = self._config.dirty_heartbeat_timeout
+        interval = min(_HEARTBEAT, timeout / _MIN_BEATS) if timeout else _HEARTBEAT
+        while not self.life.draining.is_set():
             self._channel.send(frames.ping(0))
+            self._unanswered += 1
+            await trio.sleep(interval)
+            if not timeout or not self.is_ready or self.pool_worker is None:
+                continue
+            if self._unanswered * interval >= timeout:
+                self.kill(f"it answered nothing for {timeout:g} s (dirty_heartbeat_timeout)")
+            elif self._unanswered >= _SILENT_BEATS and not self.is_silent:
+                _log.warning("dirty worker %d does not answer: it gets no new calls", self.pid)
+                self.is_silent = True
+                self._pool.suspend(self.pool_worker)
+
+    def _on_pong(self) -> None:
+        self.heard_at = trio.current_time()
+        self._unanswered = 0
+        if self.is_silent and self.pool_worker is not None:
+            _log.warning("dirty worker %d answers again", self.pid)
+            self.is_silent = False
+            self._pool.resume(self.pool_worker)
 
     # -- what the worker says ---------------------------------------------------------------
 
@@ -187,7 +216,7 @@ class WorkerHandle:
             if self.pool_worker is not None:
                 self._pool.on_frame(self.pool_worker, frame_type, call_id, payload)
         elif frame_type == FrameType.PONG:
-            self.heard_at = trio.current_time()
+            self._on_pong()
         elif frame_type == FrameType.HELLO:
             self._on_hello(frames.decode_hello(payload))
         else:
@@ -204,7 +233,7 @@ class WorkerHandle:
         elif stage == "ready":
             self._make_ready(hello["apps"])
         elif stage == "leaving":
-            self.life.request_replacement()
+            self._on_leaving()
         elif stage == "failed":
             self._started.set()
             self.failure = DirtyError.from_dict(hello.get("error"))
@@ -214,6 +243,14 @@ class WorkerHandle:
                 self.failure,
                 self.failure.details.get("traceback", ""),
             )
+
+    def _on_leaving(self) -> None:
+        """Somebody has sent it a SIGTERM."""
+        if self.pool_worker is not None:
+            self.life.request_replacement()
+        elif self._ended_by is None:  # it has nothing to finish
+            self._ended_by = "it was asked to end (SIGTERM) before it was ready"
+            self._child.kill()
 
     def _make_ready(self, entries: Entries) -> None:
         self._started.set()
@@ -258,6 +295,7 @@ class WorkerHandle:
             "age": self.number,
             "apps": sorted(self.apps),
             "booted": self.is_ready,
+            "silent": self.is_silent,
             "last_heartbeat": round(now - self.heard_at, 2),
             "uptime": round(now - self.started_at, 2),
             "draining": self.life.draining.is_set(),

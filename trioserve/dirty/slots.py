@@ -131,6 +131,7 @@ class Worker:
         token: the number that it was given, and no other worker has; it stands in traces.
         calls: what it has been sent and has not ended.
         draining: it gets nothing new.
+        suspended: likewise, for as long as it doesn't answer.
         counts: app path → calls that it has ended.
         errors: calls that ended with an error.
         on_idle: called once it is draining and its last call has ended.
@@ -142,6 +143,7 @@ class Worker:
         self.face = face
         self.calls: dict[int, Call] = {}
         self.draining = False
+        self.suspended = False
         self.counts: dict[str, int] = {}
         self.errors = 0
         self.on_idle: Callable[[], None] | None = None
