@@ -440,6 +440,12 @@ class Greedy(Work):
         return os.getpid()
 
 
+class Heavy(Work):
+    """Weighs more than it may from the start."""
+
+    max_rss: ClassVar[int | None] = 1
+
+
 class SyncJournal(DirtyApp):
     """Each call writes its number to a file, so that a second run of it would be seen."""
 

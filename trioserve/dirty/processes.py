@@ -89,6 +89,8 @@ class WorkerHandle:
         self._idle = trio.Event()
         self._ended_by: str | None = None
         self._unanswered = 0
+        self._max_rss: int | None = None
+        self._weighs_too_much = False
         self._channel = Channel(
             child.socket,
             self._on_frame,
@@ -256,6 +258,10 @@ class WorkerHandle:
         self._started.set()
         self.apps = entries
         self.is_ready = True
+        self._max_rss = min(
+            (entry["max_rss"] for entry in entries.values() if entry.get("max_rss")), default=None
+        )
+        self._weighs_too_much = self._max_rss is not None and (self.rss or 0) > self._max_rss
         config = self._config
         worker = self.pool_worker = Worker(self.pid, self, config.dirty_concurrency, self._token)
         if any(entry.get("max_requests") for entry in entries.values()):
@@ -270,12 +276,23 @@ class WorkerHandle:
 
     def check_memory(self) -> None:
         """Asks to be replaced if an app's ``max_rss`` is exceeded."""
-        limits = [entry["max_rss"] for entry in self.apps.values() if entry.get("max_rss")]
-        if limits and self.is_ready:
-            rss = self.rss
-            if rss is not None and rss > min(limits):
-                _log.info("dirty worker %d is replaced: it has %d bytes in memory", self.pid, rss)
-                self.life.request_replacement()
+        if self._max_rss is None or not self.is_ready:
+            return
+        rss = self.rss
+        if rss is None or rss <= self._max_rss:
+            return
+        delay = self.life.request_replacement(in_vain=self._weighs_too_much)
+        if delay is None:
+            return
+        _log.info("dirty worker %d is replaced: it has %d bytes in memory", self.pid, rss)
+        if self._weighs_too_much:
+            _log.warning(
+                "dirty worker %d had more than max_rss (%d bytes) in memory before its first call: "
+                "so will the next one, which is started in %g s. Set a higher limit",
+                self.pid,
+                self._max_rss,
+                delay,
+            )
 
     @property
     def rss(self) -> int | None:
