@@ -102,19 +102,29 @@ class Channel:
 
     # -- sending ----------------------------------------------------------------------------
 
-    def send(self, parts: list[bytes | memoryview]) -> None:
-        """Sends a frame, now or at the end of the step. Never blocks; after the end: nothing."""
+    def send(self, parts: list[bytes | memoryview], *, changeable: bool = False) -> None:
+        """Sends a frame, now or at the end of the step. Never blocks; after the end: nothing.
+
+        Args:
+            parts: of the frame.
+            changeable: their owner may change what they are views of once this has returned: what
+                can't be written now is copied.
+        """
         if self.closed:
             return
         end_if_forked(self.home)
         with self._lock:
-            self._unsent += parts
             if self._in_step or self._blocked:
+                self._unsent += map(_own, parts) if changeable else parts
                 if self._bounded:
                     self.unsent_size += sum(map(len, parts))
                 return
+            self._unsent += parts  # nothing else is there
             self._in_step = self._is_busy
-            if self._flush() and not self._in_step:
+            is_sent = self._flush()
+            if changeable and not is_sent:
+                self._unsent[:] = map(_own, self._unsent)
+            if is_sent and not self._in_step:
                 return
         self._wake_writer()
 
@@ -366,6 +376,10 @@ def _count_sent(parts: list[bytes | memoryview], sent: int) -> int:
         if sent < 0:
             return index
     return len(parts)
+
+
+def _own(part: bytes | memoryview) -> bytes:
+    return part if type(part) is bytes else bytes(part)
 
 
 def _nothing() -> None:

@@ -270,7 +270,7 @@ class AsyncJob(Job):
             end_if_forked(self.channel.home, exc)
             frame = self.encode_error(exc)
         self._finished(self.id)
-        self.channel.send(frame or self.encode_cancelled())
+        self.channel.send(frame or self.encode_cancelled(), changeable=True)
 
     async def _perform(self) -> list[bytes | memoryview]:
         request = self.decode_request()
@@ -289,7 +289,7 @@ class AsyncJob(Job):
                     await self._credited.park()
                 size = sum(map(len, parts))
                 self.credit -= size
-                self.channel.send(parts)
+                self.channel.send(parts, changeable=True)  # the generator may use its buffer again
                 self._unyielded += size + _CHUNK_COST
                 now = trio.current_time()
                 # Also by time: what is not the first of a step waits for the step's end.
