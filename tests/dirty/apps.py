@@ -222,6 +222,9 @@ class SyncWork(DirtyApp):
     def environment(self) -> dict[str, Any]:
         return {"socket": os.environ.get("TRIOSERVE_DIRTY_SOCKET"), "path": sys.path}
 
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
     def log(self, text: str) -> None:
         logging.getLogger("trioserve.error").warning(text)
 

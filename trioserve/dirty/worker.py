@@ -100,7 +100,7 @@ class WorkerProcess:
             for path in classes
             for kind in (entries[path]["actions"] or {}).values()
         )
-        self._send = self._channel.send
+        self._send: Callable[[frames.Parts], None] = self._channel.send
 
     async def run(self) -> int:
         """Initialises the apps, runs actions until the channel ends; returns the exit code."""
@@ -388,9 +388,19 @@ def _remove_socket(path: str) -> None:
 
 def run() -> NoReturn:
     """The whole life of the process; BOOT (arbiter.py) calls it."""
-    code = main(sys.argv)
-    logging.shutdown()
-    # Not sys.exit(): a library's thread that is no daemon, or a hung action, would be waited for.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    code = 1
+    try:
+        code = main(sys.argv)
+    except BaseException:
+        _log.exception("dirty worker %d failed", os.getpid())
+    finally:
+        # Not sys.exit(): a library's thread that is no daemon, or a hung action, would be waited
+        # for.
+        try:
+            logging.shutdown()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # closed by whoever has started the server
+                    with contextlib.suppress(OSError, ValueError):
+                        stream.flush()
+        finally:
+            os._exit(code)
