@@ -459,7 +459,7 @@ class Pool:
         if not call.abandoned:
             app.timeouts += 1
             timeout = min(call.timeout, app.timeout)
-            error = refusals.timed_out(call, timeout, queued=call.stage is _QUEUED)
+            error = refusals.timed_out(call, timeout, queued=call.stage is not _RUNNING)
             self.cancel(call)
             call.fail(error)
         if not over_limit or call.stage is not _RUNNING:
