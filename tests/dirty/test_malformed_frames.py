@@ -141,6 +141,11 @@ WRONG = {
         "less than 2**63",
     ),
     "a status that says something": (with_payload(FrameType.STATUS, {}), 5, "has no payload"),
+    "a status of junk": (
+        b"".join(frames.frame(FrameType.STATUS, 5, b"\xff\xff")),
+        5,
+        "STATUS has no payload, got 2 bytes",
+    ),
 }
 
 

@@ -149,7 +149,7 @@ class Session:
         try:
             handler(self, request_id, payload)
         except DirtyProtocolError as exc:
-            if payload or frame_type not in _EMPTY:
+            if frame_type != FrameType.STATUS:
                 tlv.split(payload)  # raises if it is no dict at all
             self._refuse(request_id, exc)
         except DirtyError as exc:
@@ -286,9 +286,8 @@ def _internal_error() -> DirtyError:
 
 
 _NONE: Final = tlv.encode(None)
-#: Frames that begin something under a new id; and those that may be without a payload.
+#: Frames that begin something under a new id.
 _OPENING: Final = frozenset({FrameType.REQUEST, FrameType.STASH})
-_EMPTY: Final = frozenset({FrameType.STATUS, FrameType.CANCEL})
 
 _HANDLERS: Mapping[int, Callable[[Session, int, Payload], None]] = {
     FrameType.HELLO: Session._hello,
