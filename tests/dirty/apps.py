@@ -56,8 +56,22 @@ class Visitor:
         self._socket.close()
 
 
+class Leaving:
+    """A descriptor that makes no method: it leaves."""
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        raise LeavingError
+
+    def __call__(self) -> None:
+        """So that it counts as an action."""
+
+
 class SyncWork(DirtyApp):
     """Actions in threads."""
+
+    unbindable = Leaving()
 
     def init(self) -> None:
         self.count = 0

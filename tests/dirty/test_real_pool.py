@@ -279,6 +279,8 @@ async def test_whatever_an_action_raises_ends_its_call_and_not_its_worker(pool: 
             await pool.client.execute(WORK, action, "surrogates")
         assert caught.value.exception_type.endswith(r"Odd\udc80Error")
         assert f"in {action}" in caught.value.traceback
+    with trio.fail_after(PATIENCE), pytest.raises(DirtyAppError, match="started: LeavingError"):
+        await pool.client.execute(WORK, "unbindable")
     with pytest.raises(DirtyAppError, match="StopIteration"):
         await pool.client.execute(WORK, "leave_by", "StopIteration")
     assert await pool.client.execute(WORK, "pid") == pid

@@ -112,7 +112,8 @@ class Channel:
         """
         if self.closed:
             return
-        end_if_forked(self.home)
+        if self.home is not None:
+            end_if_forked(self.home)
         with self._lock:
             if self._in_step or self._blocked:
                 self._unsent += map(_own, parts) if changeable else parts
@@ -134,7 +135,8 @@ class Channel:
         Returns when the socket has taken it, or the channel has ended: what the thread does next is
         done after that.
         """
-        end_if_forked(self.home)  # before the lock, which another thread may have held
+        if self.home is not None:
+            end_if_forked(self.home)  # before the lock, which another thread may have held
         with self._lock:
             if self.closed:
                 return

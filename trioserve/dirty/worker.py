@@ -36,7 +36,12 @@ from trioserve.dirty.client import DirtyClient
 from trioserve.dirty.crew import Crew, Lane
 from trioserve.dirty.current import set_client
 from trioserve.dirty.descriptions import describe_exception
-from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError
+from trioserve.dirty.errors import (
+    DirtyAppError,
+    DirtyConnectionError,
+    DirtyError,
+    DirtyProtocolError,
+)
 from trioserve.dirty.forks import watch_forks
 from trioserve.dirty.frames import FrameReader, FrameType
 from trioserve.dirty.jobs import AsyncJob, SyncJob
@@ -241,6 +246,11 @@ class WorkerProcess:
                 self._start(call_id, payload)
             except DirtyError as exc:
                 self._send(frames.error(call_id, exc))
+            except (KeyboardInterrupt, trio.Cancelled):
+                raise
+            except BaseException as exc:  # one call's border: finding an action runs the app's code
+                self._jobs.pop(call_id, None)
+                self._send(frames.error(call_id, _unstarted(exc)))
         elif frame_type == FrameType.CANCEL:
             if not self._give_back(call_id):
                 job = self._jobs.get(call_id)
@@ -298,6 +308,15 @@ class WorkerProcess:
         del self._jobs[call_id]
         self._send(frames.error(call_id, DirtyError("the call had not started", not_started=True)))
         return True
+
+
+def _unstarted(exc: BaseException) -> DirtyAppError:
+    raised = describe_exception(exc)
+    return DirtyAppError(
+        f"the call can't be started: {raised.name}: {raised.message}",
+        exception_type=raised.kind,
+        traceback=raised.traceback,
+    )
 
 
 def _failed(what: str, exc: BaseException) -> DirtyError:
