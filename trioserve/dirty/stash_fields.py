@@ -9,7 +9,6 @@ encoded: what is stored.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -187,9 +186,12 @@ def check_table(table: object) -> None:
 
 def check_fields(fields: Mapping[str, Any]) -> None:
     """Raise a StashError if a caller's fields can't be: before they are sent, as after it."""
-    check_table(fields["table"])
-    if "key" in fields:
-        checked_key(fields["key"])
+    # Nearly all are strs; a call to find that out costs as much as a tenth of the operation.
+    if type(fields["table"]) is not str:
+        check_table(fields["table"])
+    key = fields.get("key", "")
+    if type(key) is not str:
+        checked_key(key)
     if "ttl" in fields:
         checked_ttl(fields["ttl"])
 
@@ -217,8 +219,10 @@ def checked_ttl(ttl: object) -> float:
         StashError: it is no number of seconds above 0.
     """
     if isinstance(ttl, int | float) and not isinstance(ttl, bool) and 0 < ttl < math.inf:
-        with contextlib.suppress(OverflowError):
+        try:
             return float(ttl)
+        except OverflowError:
+            pass
     raise StashError(
         f"a ttl is in seconds, a number above 0 that a float can hold, not {shown(ttl)}"
     )

@@ -145,7 +145,10 @@ def put(table: str, key: Key, value: Any, *, ttl: float | None = None) -> Reques
         ttl: seconds after which the key is gone. None, the default, is never, even where an older
             value of the key had a ttl.
     """
-    return Request(StashOp.PUT, _with(table, ttl=ttl) | {"key": key, "value": value}, _nothing)
+    fields = {"table": table, "key": key, "value": value}
+    if ttl is not None:
+        fields["ttl"] = ttl
+    return Request(StashOp.PUT, fields, _nothing)
 
 
 def get(table: str, key: Key, default: Any = None) -> Request[Any]:
