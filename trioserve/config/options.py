@@ -200,7 +200,16 @@ class Config(
     def __attrs_post_init__(self) -> None:
         # attrs calls one for the whole class; without this it would be the first group's alone.
         TlsOptions.__attrs_post_init__(self)
+        self._check_protocols()
         DirtyOptions.__attrs_post_init__(self)
+
+    def _check_protocols(self) -> None:
+        cleartext = self.insecure_bind or not (self.certfile or self.ssl_context)
+        if cleartext and self.http_protocols == ("h2",) and self.http2_cleartext == "off":
+            raise ConfigError(
+                'http_protocols "h2" with http2_cleartext "off": an address without TLS would '
+                'serve nothing; add "h1" to http_protocols, or leave http2_cleartext as it is'
+            )
 
     def with_changes(self, **changes: Any) -> Self:
         """Return a copy with some settings changed.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -10,7 +11,9 @@ import trio
 if TYPE_CHECKING:
     from trioserve.transports import Transport
 
-__all__ = ["linger"]
+__all__ = ["close_contained", "linger"]
+
+_log = logging.getLogger("trioserve.error")
 
 #: Bytes that are read on after our last one.
 LINGER_SIZE: Final = 16 * 1024 * 1024
@@ -36,3 +39,13 @@ async def linger(transport: Transport, timeout: float) -> None:
             if not data:
                 break
             size += len(data)
+
+
+async def close_contained(transport: Transport) -> None:
+    """Frees the transport. *Errors handled here*: a stream of any kind may fail to close."""
+    try:
+        closing = transport.close()
+        if closing is not None:
+            await closing
+    except Exception:  # a connection's border
+        _log.exception("a connection failed to close")

@@ -38,6 +38,8 @@ __all__ = ["TlsStream"]
 _RECORD_SIZE: Final = 16 * 1024
 #: Bytes asked of the transport at once, and given to it at once.
 _BATCH_SIZE: Final = 64 * 1024
+#: Seconds for an alert to a peer that may not read.
+_ALERT_TIMEOUT: Final = 1.0
 
 _NOTHING: Final = memoryview(b"")
 
@@ -149,7 +151,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint_if_cancelled()
         limit = _BATCH_SIZE if max_bytes is None else max_bytes
         waited = False
-        while (data := self._decrypt(limit)) is None:
+        while (data := await self._decrypt_or_alert(limit)) is None:
             if self._outgoing.pending:  # reading can make an answer: a change of keys
                 await self._flush()
             waited = True
@@ -157,6 +159,19 @@ class TlsStream(trio.abc.HalfCloseableStream):
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return data
+
+    async def _decrypt_or_alert(self, limit: int) -> bytes | None:
+        try:
+            return self._decrypt(limit)
+        except trio.BrokenResourceError:
+            # RFC 8446 section 6.2: the peer is told, if it listens.
+            if self._outgoing.pending and not self._write_closed:
+                with (
+                    trio.move_on_after(_ALERT_TIMEOUT),
+                    contextlib.suppress(trio.BrokenResourceError),
+                ):
+                    await self._flush()
+            raise
 
     def _decrypt(self, limit: int) -> bytes | None:
         """What there is, up to ``limit`` bytes; b"" at the end, None if more has to come first."""
@@ -248,7 +263,9 @@ class TlsStream(trio.abc.HalfCloseableStream):
         async with self._turn:
             data = self._outgoing.read()
             if data:
-                await self._send(data)
+                # Records are numbered: the tickets were made first.
+                tickets, self._tickets = self._tickets, b""
+                await self._send(tickets + data)
 
     async def _send(self, data: bytes) -> None:
         """Sends it all; the caller has its turn."""

@@ -38,6 +38,7 @@ __all__ = [
     "Frame",
     "Setting",
     "broken",
+    "check_setting",
     "encode_settings",
     "read_priority",
     "unpad",
@@ -96,6 +97,16 @@ def encode_settings(settings: LocalSettings) -> bytes:
         Setting.NO_RFC7540_PRIORITIES: 1,  # streams are ordered by RFC 9218
     }
     return b"".join(SETTING.pack(code, value) for code, value in values.items())
+
+
+def check_setting(code: int, value: int) -> None:
+    """Raises Http2ConnectionError for a value that RFC 9113 section 6.5.2 doesn't allow."""
+    if code in (Setting.ENABLE_PUSH, Setting.NO_RFC7540_PRIORITIES) and value > 1:
+        raise broken(ErrorCode.PROTOCOL_ERROR, f"setting {code} is 0 or 1", "6.5.2")
+    if code == Setting.INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
+        raise broken(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2**31 - 1", "6.5.2")
+    if code == Setting.MAX_FRAME_SIZE and not MIN_FRAME_SIZE <= value <= MAX_FRAME_SIZE:
+        raise broken(ErrorCode.PROTOCOL_ERROR, f"frames of {value} bytes", "6.5.2")
 
 
 def broken(code: ErrorCode, what: str, section: str) -> Http2ConnectionError:

@@ -104,6 +104,11 @@ class H2Engine:
         stream_id: int = self._h2.highest_inbound_stream_id
         return stream_id
 
+    @property
+    def unsent(self) -> int:
+        """See Engine: the library has no other word for what it holds."""
+        return sum(map(len, self._before)) + len(self._h2._data_to_send)
+
     def receive(self, data: bytes) -> None:
         """See Engine."""
         library = self._library

@@ -29,9 +29,10 @@ __all__ = ["HeaderDecoder", "HeaderEncoder", "HeaderListTooLarge"]
 #: SETTINGS_HEADER_TABLE_SIZE where nobody says another (RFC 9113 section 6.5.2).
 _TABLE_SIZE: Final = 4096
 _STATIC_COUNT: Final = len(STATIC_TABLE)
-#: Blocks that are remembered, and up to which size.
-_REMEMBERED: Final = 64
-_REMEMBERED_SIZE: Final = 1024
+#: Blocks that are remembered each way, and up to which size of them and of their fields.
+_REMEMBERED: Final = 16
+_REMEMBERED_SIZE: Final = 256
+_REMEMBERED_FIELDS: Final = 32
 #: Bytes of an integer beyond its first: enough for 2**35.
 _MAX_INTEGER_SIZE: Final = 5
 
@@ -84,14 +85,14 @@ class HeaderDecoder:
         if known is not None:
             return known
         table = self._table
-        added, max_size = table.added, table.max_size
+        changes = table.changes
         try:
             fields = self._decode(block)
         except IndexError:
             raise HpackError("a header block ends in the middle of a field") from None
-        if table.added != added or table.max_size != max_size:
+        if table.changes != changes:
             self._known.clear()
-        elif len(block) <= _REMEMBERED_SIZE:
+        elif len(block) <= _REMEMBERED_SIZE and len(fields) <= _REMEMBERED_FIELDS:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[block] = fields
@@ -175,42 +176,50 @@ class HeaderEncoder:
     index the second time.
     """
 
-    __slots__ = ("_known", "_numbers", "_resized", "_table")
+    __slots__ = ("_known", "_numbers", "_smallest", "_table")
 
     def __init__(self) -> None:
         self._table = DynamicTable(_TABLE_SIZE)
         self._numbers: dict[tuple[bytes, bytes], int] = {}  # field → its entry's number
         self._known: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
-        self._resized = False
+        self._smallest: int | None = None  # of the sizes since the last block; None = no change
 
     def resize(self, max_size: int) -> None:
         """The client allows a table of so many bytes (SETTINGS_HEADER_TABLE_SIZE)."""
         max_size = min(max_size, _TABLE_SIZE)
         if max_size != self._table.max_size:
             self._forget(self._table.resize(max_size))
-            self._resized = True
+            smallest = max_size if self._smallest is None else self._smallest
+            self._smallest = min(smallest, max_size)
 
     def encode(self, fields: Fields) -> bytes:
         """The block of a header section."""
+        if self._smallest is not None:
+            return self._encode_updates(self._smallest) + self._encode(fields)
         key = tuple(fields)
         known = self._known.get(key)
-        if known is not None and not self._resized:
+        if known is not None:
             return known
-        added = self._table.added
-        pieces = []
-        if self._resized:
-            # RFC 7541 section 4.2: at the beginning of the first block after the change.
-            pieces.append(encode_integer(self._table.max_size, 5, 0x20))
-        pieces += [self._encode_field(field) for field in fields]
-        block = b"".join(pieces)
-        if self._table.added != added or self._resized:
+        changes = self._table.changes
+        block = self._encode(fields)
+        if self._table.changes != changes:
             self._known.clear()
-            self._resized = False
-        else:
+        elif len(block) <= _REMEMBERED_SIZE:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[key] = block
         return block
+
+    def _encode_updates(self, smallest: int) -> bytes:
+        """RFC 7541 section 4.2: the smallest size since the last block, and the one that holds."""
+        self._known.clear()
+        self._smallest = None
+        final = self._table.max_size
+        updates = (smallest, final) if smallest < final else (final,)
+        return b"".join(encode_integer(size, 5, 0x20) for size in updates)
+
+    def _encode(self, fields: Fields) -> bytes:
+        return b"".join([self._encode_field(field) for field in fields])
 
     def _encode_field(self, field: tuple[bytes, bytes]) -> bytes:
         index = STATIC_FIELDS.get(field)

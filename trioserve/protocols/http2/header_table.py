@@ -53,26 +53,30 @@ class DynamicTable:
         size: as RFC 7541 section 4.1 counts it.
         max_size: entries are evicted beyond it.
         added: how many entries there ever were; the newest has this number.
+        changes: how often it was changed, in any way.
     """
 
-    __slots__ = ("added", "entries", "max_size", "size")
+    __slots__ = ("added", "changes", "entries", "max_size", "size")
 
     def __init__(self, max_size: int) -> None:
         self.entries: deque[tuple[bytes, bytes]] = deque()
         self.size = 0
         self.max_size = max_size
         self.added = 0
+        self.changes = 0
 
     def add(self, field: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         """Adds an entry, which may be too large to stay; returns those that had to go."""
         self.entries.appendleft(field)
         self.added += 1
+        self.changes += 1
         self.size += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD
         return self._evict()
 
     def resize(self, max_size: int) -> list[tuple[bytes, bytes]]:
         """Sets the limit; returns the entries that had to go."""
         self.max_size = max_size
+        self.changes += 1
         return self._evict()
 
     def _evict(self) -> list[tuple[bytes, bytes]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from trioserve.protocols.http2.errors import ErrorCode
+from trioserve.protocols.http2.frame_reader import FrameReader
 from trioserve.protocols.http2.frames import (
     ACK,
     DEFAULT_WINDOW,
@@ -20,7 +21,6 @@ from trioserve.protocols.http2.frames import (
     FRAME_HEADER,
     FRAME_HEADER_SIZE,
     HAS_PRIORITY,
-    MAX_FRAME_SIZE,
     MAX_WINDOW,
     MIN_FRAME_SIZE,
     PADDED,
@@ -30,6 +30,7 @@ from trioserve.protocols.http2.frames import (
     Frame,
     Setting,
     broken,
+    check_setting,
     encode_settings,
     read_priority,
     unpad,
@@ -41,7 +42,6 @@ from trioserve.protocols.http2.header_coding import (
 )
 from trioserve.protocols.http2.header_table import HpackError
 from trioserve.protocols.http2.stream_table import Ending, StreamState, StreamTable
-from trioserve.protocols.negotiation import PREFACE
 
 if TYPE_CHECKING:
     from trioserve.protocols.http2.engine import (
@@ -81,21 +81,21 @@ class NativeEngine:
 
     __slots__ = (
         "_block",
-        "_buffer",
         "_decoder",
         "_encoder",
-        "_expected",
         "_greeted",
         "_initial_receive_window",
         "_initial_send_window",
         "_listener",
         "_out",
+        "_reader",
         "_receive_window",
         "_send_window",
         "_settings",
         "_streams",
         "_taken",
         "max_frame_size",
+        "unsent",
     )
 
     def __init__(self, listener: Listener, settings: LocalSettings) -> None:
@@ -103,9 +103,9 @@ class NativeEngine:
         self._settings = settings
         self._decoder = HeaderDecoder(settings.max_header_list_size * _HEADER_LIST_MARGIN)
         self._encoder = HeaderEncoder()
-        self._streams = StreamTable()
-        self._buffer = b""
-        self._expected = PREFACE  # what is still to come of it
+        self._streams = StreamTable(settings.max_concurrent_streams)
+        self._reader = FrameReader(settings.max_frame_size)
+        self.unsent = 0
         #: The header section that is under way: its stream, flags, priority and pieces.
         self._block: tuple[int, int, StreamPriority | None, list[bytes]] | None = None
         self._out: list[bytes | memoryview] = []
@@ -136,17 +136,20 @@ class NativeEngine:
         """See Engine."""
         data = b"".join(self._out)
         self._out.clear()
+        self.unsent = 0
         return data
 
     def _send(self, frame_type: int, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
         self._out.append(FRAME_HEADER.pack(size >> 8, size & 255, frame_type, flags, stream_id))
-        if payload:
-            self._out.append(payload)
+        self._out.append(payload)
+        self.unsent += FRAME_HEADER_SIZE + size
 
     def send_headers(self, stream_id: int, fields: Fields, end_stream: bool) -> None:
         """See Engine."""
-        stream = self._streams.live[stream_id]
+        stream = self._streams.live.get(stream_id)
+        if stream is None:
+            return
         block = self._encoder.encode(fields)
         flags = END_STREAM if end_stream else 0
         limit = self.max_frame_size
@@ -163,7 +166,9 @@ class NativeEngine:
 
     def send_data(self, stream_id: int, data: bytes | memoryview, end_stream: bool) -> None:
         """See Engine."""
-        stream = self._streams.live[stream_id]
+        stream = self._streams.live.get(stream_id)
+        if stream is None:
+            return
         size = len(data)
         self._out.append(
             FRAME_HEADER.pack(
@@ -171,6 +176,7 @@ class NativeEngine:
             )
         )
         self._out.append(data)
+        self.unsent += FRAME_HEADER_SIZE + size
         self._send_window -= size
         stream.send_window -= size
         if end_stream:
@@ -211,33 +217,8 @@ class NativeEngine:
 
     def receive(self, data: bytes) -> None:
         """See Engine."""
-        if self._buffer:
-            data = self._buffer + data
-        at = self._read_preface(data) if self._expected else 0
-        size = len(data)
-        limit = self._settings.max_frame_size
-        while size - at >= FRAME_HEADER_SIZE:
-            high, low, frame_type, flags, stream_id = FRAME_HEADER.unpack_from(data, at)
-            length = high << 8 | low
-            if length > limit:
-                raise broken(
-                    ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes, {limit} at most", "4.2"
-                )
-            start = at + FRAME_HEADER_SIZE
-            if size - start < length:
-                break
-            at = start + length
-            self._on_frame(frame_type, flags, stream_id & STREAM_ID, data[start:at])
-        self._buffer = data[at:]
-
-    def _read_preface(self, data: bytes) -> int:
-        """Takes what has come of the preface; returns where the frames begin."""
-        expected = self._expected
-        size = min(len(data), len(expected))
-        if data[:size] != expected[:size]:
-            raise broken(ErrorCode.PROTOCOL_ERROR, "no HTTP/2 preface", "3.4")
-        self._expected = expected[size:]
-        return size
+        for frame_type, flags, stream_id, payload in self._reader.feed(data):
+            self._on_frame(frame_type, flags, stream_id, payload)
 
     def _on_frame(self, frame_type: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is not None:
@@ -350,7 +331,7 @@ class NativeEngine:
             ),
         )
         if priority is not None and priority.depends_on == stream_id:
-            self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)  # RFC 7540 section 5.3.1
+            self._fail_stream(stream_id, ErrorCode.PROTOCOL_ERROR)  # RFC 7540 section 5.3.1
             return
         self._listener.on_request(stream_id, fields, ended, priority)
 
@@ -381,15 +362,18 @@ class NativeEngine:
         self._send(_RST_STREAM, 0, stream_id, WORD.pack(ErrorCode.STREAM_CLOSED))
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
+        live = stream_id in self._streams.live
+        if not live and stream_id <= self._streams.highest:
+            return  # it has ended: its client may not know yet
         if len(payload) != 5:
-            if stream_id not in self._streams.live:
+            if not live:
                 raise broken(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has 5 bytes", "6.3")
             self._fail_stream(stream_id, ErrorCode.FRAME_SIZE_ERROR)
             return
         priority = read_priority(payload)
         if priority.depends_on != stream_id:
             self._listener.on_priority(stream_id, priority)
-        elif stream_id in self._streams.live:
+        elif live:
             self._fail_stream(stream_id, ErrorCode.PROTOCOL_ERROR)  # RFC 7540 section 5.3.1
         else:
             raise broken(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself", "5.3.1 of 7540")
@@ -409,7 +393,13 @@ class NativeEngine:
             return
         if len(payload) % 6:
             raise broken(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS has six bytes for each", "6.5")
+        values = {}
         for code, value in SETTING.iter_unpack(payload):
+            check_setting(code, value)
+            if code == Setting.HEADER_TABLE_SIZE:  # each counts: RFC 7541 section 4.2
+                self._encoder.resize(value)
+            values[code] = value
+        for code, value in values.items():  # the last of each: an earlier one has no effect left
             self._on_setting(code, value)
         self._send(_SETTINGS, ACK, 0, b"")
         self._listener.on_settings()
@@ -422,15 +412,9 @@ class NativeEngine:
                 stream.receive_window += difference
 
     def _on_setting(self, code: int, value: int) -> None:
-        """RFC 9113 section 6.5.2."""
-        if code == Setting.HEADER_TABLE_SIZE:
-            self._encoder.resize(value)
-        elif code in (Setting.ENABLE_PUSH, Setting.NO_RFC7540_PRIORITIES):
-            if value > 1:
-                raise broken(ErrorCode.PROTOCOL_ERROR, f"setting {code} is 0 or 1", "6.5.2")
+        if code == Setting.MAX_FRAME_SIZE:
+            self.max_frame_size = value
         elif code == Setting.INITIAL_WINDOW_SIZE:
-            if value > MAX_WINDOW:
-                raise broken(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2**31 - 1", "6.5.2")
             difference = value - self._initial_send_window
             self._initial_send_window = value
             for stream in self._streams.live.values():
@@ -439,10 +423,6 @@ class NativeEngine:
                     raise broken(
                         ErrorCode.FLOW_CONTROL_ERROR, "a stream's window beyond 2**31 - 1", "6.9.2"
                     )
-        elif code == Setting.MAX_FRAME_SIZE:
-            if not MIN_FRAME_SIZE <= value <= MAX_FRAME_SIZE:
-                raise broken(ErrorCode.PROTOCOL_ERROR, f"frames of {value} bytes", "6.5.2")
-            self.max_frame_size = value
 
     def _on_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
         raise broken(ErrorCode.PROTOCOL_ERROR, "a client can't push", "8.4")

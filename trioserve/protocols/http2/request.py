@@ -36,18 +36,18 @@ _FIELD_OVERHEAD: Final = 32
 class _Kind:
     """What a name means here. Numbers: an enum's members are hashed by a function in Python."""
 
-    PLAIN = 0
-    METHOD = 1
-    SCHEME = 2
-    AUTHORITY = 3
-    PATH = 4
-    FORBIDDEN = 5
-    TE = 6
-    HOST = 7
-    LENGTH = 8
-    COOKIE = 9
-    EXPECT = 10
-    PRIORITY = 11
+    PLAIN = 1
+    METHOD = 2
+    SCHEME = 3
+    AUTHORITY = 4
+    PATH = 5
+    FORBIDDEN = 6
+    TE = 7
+    HOST = 8
+    LENGTH = 9
+    COOKIE = 10
+    EXPECT = 11
+    PRIORITY = 12
 
 
 _PLAIN: Final = _Kind.PLAIN
@@ -130,7 +130,8 @@ def parse_request(
 
     Raises:
         MalformedRequest: it breaks RFC 9113 section 8.
-        RemoteProtocolError: it asks for too much or for what there isn't: 414, 417, 431, 501.
+        RemoteProtocolError: it asks for too much or for what there isn't: 400 (no host), 414, 417,
+            431, 501.
     """
     pseudo: dict[int, bytes] = {}
     special: dict[int, list[bytes]] = {}
@@ -157,13 +158,14 @@ def parse_request(
     path = _path_of(method, pseudo)
     if special:
         _check_special(special)
-    _check_limits(fields, path, options, max_header_list_size)
-    if method == b"CONNECT":
-        raise RemoteProtocolError(501, "CONNECT needs a proxy, and this is an origin server")
-    if host is not None:
-        headers.insert(0, (b"host", host))
     if _COOKIE in special:
         headers.append((b"cookie", b"; ".join(special[_COOKIE])))
+    _check_limits(fields, headers, path, options, max_header_list_size)
+    if method == b"CONNECT":
+        raise RemoteProtocolError(501, "CONNECT needs a proxy, and this is an origin server")
+    if host is None:
+        raise RemoteProtocolError(400, "a request needs :authority or host (RFC 9113 8.3.1)")
+    headers.insert(0, (b"host", host))
     raw_path, _, query = path.partition(b"?")
     head = Http2RequestHead(
         KNOWN_METHODS.get(method) or method.decode("ascii"), raw_path, query, headers
@@ -278,18 +280,18 @@ def _apply_special(head: Http2RequestHead, special: dict[int, list[bytes]]) -> N
 
 
 def _check_limits(
-    fields: Fields, path: bytes, options: Http1Options, max_header_list_size: int
+    fields: Fields, headers: Headers, path: bytes, options: Http1Options, max_header_list_size: int
 ) -> None:
+    """As over HTTP/1.1: of the fields as applications see them, cookies put together."""
     if len(path) > options.limit_request_line:
         raise RemoteProtocolError(414, f"the path is longer than {options.limit_request_line}")
-    if len(fields) > options.limit_request_fields + len(_PSEUDO):
+    if len(headers) >= options.limit_request_fields + 1:  # the host isn't among them yet
         raise RemoteProtocolError(431, f"more than {options.limit_request_fields} header fields")
-    total = 0
     limit = options.limit_request_field_size
-    for name, value in fields:
-        size = len(name) + len(value)
-        if size > limit and name != b":path":
+    for name, value in headers:
+        if len(name) + len(value) > limit:
             raise RemoteProtocolError(431, f"a header field is longer than {limit} bytes")
-        total += size + _FIELD_OVERHEAD
-    if total > max_header_list_size:
+    if sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields) > (
+        max_header_list_size
+    ):
         raise RemoteProtocolError(431, f"the head is larger than {max_header_list_size} bytes")

@@ -11,8 +11,8 @@ from trioserve.protocols.http2.frames import broken
 
 __all__ = ["Ending", "StreamState", "StreamTable"]
 
-#: Ended streams that are remembered.
-_MAX_ENDED: Final = 1000
+#: Ended streams that are remembered, at the least.
+_MIN_ENDED: Final = 1000
 
 
 class Ending(Enum):
@@ -49,14 +49,18 @@ class StreamTable:
     What a client sends after its own end is an error, but what it sent before it heard of ours
     isn't: so it is known how a stream has ended.
 
+    Args:
+        max_concurrent: streams that a client may have; four times as many that ended are known.
+
     Attributes:
         live: open and half-closed ones, by id.
         highest: the greatest id that the client has used.
     """
 
-    __slots__ = ("_ended", "highest", "live")
+    __slots__ = ("_ended", "_max_ended", "highest", "live")
 
-    def __init__(self) -> None:
+    def __init__(self, max_concurrent: int) -> None:
+        self._max_ended = max(_MIN_ENDED, 4 * max_concurrent)
         self.live: dict[int, StreamState] = {}
         self.highest = 0
         self._ended: dict[int, Ending] = {}
@@ -93,7 +97,7 @@ class StreamTable:
         """It is closed."""
         del self.live[stream_id]
         self._ended[stream_id] = how
-        if len(self._ended) > _MAX_ENDED:
+        if len(self._ended) > self._max_ended:
             del self._ended[next(iter(self._ended))]
 
     def reset_by_peer(self, stream_id: int) -> None:
