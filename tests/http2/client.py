@@ -24,14 +24,20 @@ class Response:
 
     Attributes:
         heads: each header section: interim, final, trailers.
+        data: of the body.
         ended: the stream ended, as it should.
         reset: the code of a RST_STREAM, or None.
     """
 
     heads: list[Fields] = attrs.Factory(list)
-    body: bytes = b""
+    data: bytearray = attrs.Factory(bytearray)
     ended: bool = False
     reset: int | None = None
+
+    @property
+    def body(self) -> bytes:
+        """What has come of it."""
+        return bytes(self.data)
 
     @property
     def over(self) -> bool:
@@ -172,7 +178,7 @@ class Http2Client:
             assert frame.stream_id in self.streams, f"DATA without HEADERS: {frame}"
             stream = self.streams[frame.stream_id]
             assert not stream.ended, f"DATA after the end of stream {frame.stream_id}"
-            stream.body += frame.payload
+            stream.data += frame.payload
         elif frame.type == frames.RST_STREAM:
             self.streams.setdefault(frame.stream_id, Response()).reset = frame.code
         if frame.ends:
@@ -194,6 +200,16 @@ class Http2Client:
                     return frame
             at = len(self.frames)
             assert await self.pump(), f"no frame of type {kind} in {self.frames}"
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of all bodies that have come."""
+        return sum(len(stream.data) for stream in self.streams.values())
+
+    async def until_body(self, size: int) -> None:
+        """Until so many bytes of all bodies have come."""
+        while self.body_size < size:
+            assert await self.pump(), f"the end after {self.body_size} bytes, not {size}"
 
     async def sync(self) -> bool:
         """Until the server has answered all that was sent so far; False if it has ended instead."""

@@ -68,6 +68,13 @@ class DirtyOptions:
         30.0,
         "Calls under way may finish when a worker is stopped; 0 = end them at once",
     )
+    dirty_heartbeat_timeout: float = setting(
+        _GROUP,
+        kinds.SECONDS,
+        120.0,
+        "A worker that answers nothing for so long (it is stopped, or its loop is blocked) is "
+        "replaced; 0 = never",
+    )
     dirty_max_frame_size: int = setting(
         _GROUP,
         dirty_kinds.FRAME_SIZE,

@@ -102,7 +102,8 @@ class Http2Connection:
             transport, self._engine, self._meter, shared.default_fields, self._lose
         )
         self._streams: dict[int, Http2Stream] = {}
-        self._early, self._requests = EarlyPriorities(), 0
+        self._early = EarlyPriorities()
+        self._requests = 0
         self._last_stream_id = _ANY_STREAM  # later ones are refused
         self._over = False  # nothing is read any more
         self._failed = False  # the protocol was broken, or the peer lost: nothing can be sent
@@ -377,8 +378,7 @@ class Http2Connection:
 
     def on_priority(self, stream_id: int, priority: StreamPriority) -> None:
         """See Listener: told to applications only; RFC 9113 section 5.3.2 has given it up."""
-        if stream_id > self._engine.highest_stream_id:
-            self._early.note_weight(stream_id, priority)
+        self._early.note_weight(stream_id, priority)
 
     def on_extension(self, frame_type: int, stream_id: int, payload: bytes) -> None:
         """See Listener."""
@@ -391,7 +391,7 @@ class Http2Connection:
             stream.priority = priority
             if waits:
                 self.writer.enqueue(stream)
-        elif prioritized > self._engine.highest_stream_id:
+        else:
             self._early.note(prioritized, priority)
 
     def on_goaway(self, code: int) -> None:

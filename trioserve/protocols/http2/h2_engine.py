@@ -114,6 +114,11 @@ class H2Engine:
             reason = str(exc)
             self.goaway(self.highest_stream_id, code, reason.encode())
             raise Http2ConnectionError(code, reason, announced=True) from exc
+        except BaseException as exc:
+            if exc.__class__.__name__ != "PanicException":
+                raise
+            # From jh2's decoder, in Rust: a header block that it wasn't ready for.
+            raise Http2ConnectionError(ErrorCode.COMPRESSION_ERROR, str(exc)) from exc
         listener = self._listener
         handlers = library.handlers
         for event in events:

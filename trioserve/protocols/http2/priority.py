@@ -127,22 +127,26 @@ class EarlyPriorities:
     Frames may overtake each other on their way through a client's own queues (RFC 9218 section 7).
     """
 
-    __slots__ = ("_priorities", "_weights")
+    __slots__ = ("_opened", "_priorities", "_weights")
 
     def __init__(self) -> None:
+        self._opened = 0  # the highest that was
         self._priorities: dict[int, Priority] = {}
         self._weights: dict[int, StreamPriority] = {}
 
     def note(self, stream_id: int, priority: Priority) -> None:
-        """A PRIORITY_UPDATE frame has come for a stream that isn't open."""
-        _keep(self._priorities, stream_id, priority)
+        """A PRIORITY_UPDATE frame has come for a stream; nothing if that was opened before."""
+        if stream_id > self._opened:
+            _keep(self._priorities, stream_id, priority)
 
     def note_weight(self, stream_id: int, weight: StreamPriority) -> None:
         """A PRIORITY frame has, or the stream's own HEADERS frame says so."""
-        _keep(self._weights, stream_id, weight)
+        if stream_id > self._opened:
+            _keep(self._weights, stream_id, weight)
 
     def take(self, stream_id: int, field: bytes) -> tuple[Priority, StreamPriority]:
         """What holds for a stream that is opened with this ``priority`` field."""
+        self._opened = stream_id
         priority = self._priorities.pop(stream_id, None) if self._priorities else None
         weight = self._weights.pop(stream_id, None) if self._weights else None
         if priority is None:
