@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
 import pytest
@@ -133,5 +134,10 @@ def test_haproxy_passes_hints_trailers_and_priorities_by_its_configuration(tmp_p
             assert '"urgency": 1, "incremental": true' in asked.text
         process.stdout.wait_for('"GET / HTTP/2" 200')
         assert get(port, "/report?size=300000").body.startswith(b"a line of the report")
+        ask = f"import client; client.request_trailers(client.Client('127.0.0.1', {port}))"
+        with running(sys.executable, "-c", ask, cwd=FEATURES) as seen:
+            assert seen.wait() == 0, seen.stderr.text
+            seen.stdout.wait_for("then 200 the digest is right")
+            seen.stdout.wait_for("then 400 the digest is wrong")
         assert process.stop() == 0
         assert "ERROR" not in process.stderr.text

@@ -13,6 +13,7 @@ import ssl
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 
 TIMEOUT = 10.0
 READ_SIZE = 65536
