@@ -13,7 +13,7 @@ import trio
 from trioserve.errors import AppProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 __all__ = ["measure_file", "open_to_send", "read_pieces"]
 
@@ -77,7 +77,7 @@ def open_to_send(path: str) -> BinaryIO:
         raise AppProtocolError(f"the file of a pathsend can't be opened: {exc}") from exc
 
 
-async def read_pieces(file: BinaryIO, start: int, size: int) -> AsyncIterator[bytes]:
+async def read_pieces(file: BinaryIO, start: int, size: int) -> AsyncGenerator[bytes, None]:
     """``size`` bytes of a file from ``start`` on, read in a thread: a disk may take its time.
 
     Raises:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from contextlib import aclosing
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
@@ -357,12 +358,13 @@ class Http2Stream:
             return 0
         last = not more and not trailers
         left = size
-        async for data in read_pieces(file, start, size):
-            left -= len(data)
-            self._check_reachable()
-            waiting = self._send_data(data, last=last and not left)
-            if waiting is not None:
-                await waiting
+        async with aclosing(read_pieces(file, start, size)) as pieces:
+            async for data in pieces:
+                left -= len(data)
+                self._check_reachable()
+                waiting = self._send_data(data, last=last and not left)
+                if waiting is not None:
+                    await waiting
         if offset is None:
             file.seek(start + size)  # where the next message without an offset goes on
         if not size and last and (waiting := self._send_data(b"", last=True)) is not None:
