@@ -73,9 +73,9 @@ def living() -> int:
 
 
 @contextlib.asynccontextmanager
-async def nothing_left() -> AsyncIterator[None]:
+async def nothing_left(patience: float = 30) -> AsyncIterator[None]:
     """After the block there are as many tasks and descriptors as before it."""
     before = (living(), descriptors())
-    with trio.fail_after(30):
+    with trio.fail_after(patience):
         yield
     assert (living(), descriptors()) == before

@@ -193,13 +193,22 @@ class Http2Client:
 
     async def until_frame(self, kind: int, stream_id: int | None = None) -> frames.Frame:
         """The first frame of a kind that has come or comes; on a stream, if one is named."""
+        found = await self.until_frame_or_end(kind, stream_id)
+        assert found is not None, f"no frame of type {kind} in {self.frames}"
+        return found
+
+    async def until_frame_or_end(
+        self, kind: int, stream_id: int | None = None
+    ) -> frames.Frame | None:
+        """The same; None if the connection ended without it."""
         at = 0
         while True:
             for frame in self.frames[at:]:
                 if frame.type == kind and stream_id in (None, frame.stream_id):
                     return frame
             at = len(self.frames)
-            assert await self.pump(), f"no frame of type {kind} in {self.frames}"
+            if not await self.pump():
+                return None
 
     @property
     def body_size(self) -> int:

@@ -158,8 +158,24 @@ async def test_data_after_the_response_has_ended_is_dropped_and_credited(
     assert errors.messages == []
 
 
+async def test_an_upload_that_ends_soon_after_its_response_is_not_reset(
+    in_memory: Serving,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, b"enough")
+
+    async with in_memory(app) as server:
+        client = await server.connect()
+        first, second = await client.open(), await client.open()
+        await client.response(second)
+        await client.send(data(first, b"x", end_stream=True), headers(second, block(("a", "b"))))
+        await trio.sleep(4)
+        await client.sync()
+        assert client.of_type(frames.RST_STREAM) == []
+
+
 async def test_a_response_that_ends_before_its_request_stops_the_upload(serving: Serving) -> None:
-    """RFC 9113 section 8.1: RST_STREAM with NO_ERROR, after all of the response."""
+    """RFC 9113 section 8.1: RST_STREAM with NO_ERROR, a moment after all of the response."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await reply(send, b"enough")
@@ -167,7 +183,11 @@ async def test_a_response_that_ends_before_its_request_stops_the_upload(serving:
     async with serving(app) as server:
         client = await server.connect()
         stream_id = await client.open()
+        response = await client.response(stream_id)
+        assert (response.body, response.ended, response.reset) == (b"enough", True, None)
+        began = trio.current_time()
         await client.until_frame(frames.RST_STREAM)
+        assert 0.5 < trio.current_time() - began < 3
         kinds = [frame.type for frame in client.frames if frame.stream_id == stream_id]
         assert kinds == [frames.HEADERS, frames.DATA, frames.RST_STREAM]
         assert client.streams[stream_id].ended
@@ -455,7 +475,8 @@ async def test_a_file_that_is_not_there_is_a_500(in_memory: Serving) -> None:
         await send(START)
         await send({"type": "http.response.pathsend", "path": "/no/such/file"})
 
-    async with in_memory(app) as server:
+    in_memory.clock.autojump_threshold = math.inf  # a thread looks for it, in real time
+    async with in_memory(app, graceful_timeout=0) as server:
         client = await server.connect()
         assert (await client.request()).status == 500
 
@@ -740,6 +761,8 @@ async def test_who_asks_for_too_much_is_told_by_a_status(
         response = await client.response(1)
         assert (response.status, response.ended) == (status, True)
         assert response.headers[b"content-type"].startswith(b"text/plain")
+        if not end_stream:
+            await client.until_frame(frames.RST_STREAM)
         await client.sync()
         assert response.reset == (None if end_stream else ErrorCode.NO_ERROR)
         await client.send(headers(3, frames.get()))

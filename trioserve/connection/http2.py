@@ -106,8 +106,7 @@ class Http2Connection:
         self._early = EarlyPriorities()
         self._requests = 0
         self._last_stream_id = _ANY_STREAM  # later ones are refused
-        self._over = False  # nothing is read any more
-        self._failed = False  # the protocol was broken, or the peer lost: nothing can be sent
+        self._over = self._failed = False  # nothing is read any more; nothing can be sent
         self._leaving = False  # the client ends the connection when nothing is under way
         self._waits = Http2Waits(shared)
         self.deadline = self._waits.deadline
@@ -118,10 +117,7 @@ class Http2Connection:
     # -- the task ---------------------------------------------------------------------------
 
     async def run(self, data: bytes = b"") -> None:
-        """Serves the connection until it ends.
-
-        Args:
-            data: what has come of it already.
+        """Serves the connection until it ends; ``data`` has come of it already.
 
         *Cancellation*: its requests are cancelled, and it is closed at once.
         """
@@ -240,7 +236,7 @@ class Http2Connection:
         exchange.status, exchange.headers, exchange.body_size = status, fields[1:], size
         stream.ended = True
         if not stream.request_ended:
-            self.reset(stream, ErrorCode.NO_ERROR)
+            self._begin_upload(stream.id)
 
     def note_deadline(self, deadline: float) -> None:
         """A wait for the client ends then."""
@@ -250,8 +246,13 @@ class Http2Connection:
         """All of the stream's response is with the engine."""
         self._meter.note_response()
         if not stream.request_ended:
-            # RFC 9113 section 8.1: the client needn't send the rest of its request.
-            self.reset(stream, ErrorCode.NO_ERROR)
+            self._begin_upload(stream.id)
+
+    def _begin_upload(self, stream_id: int) -> None:
+        """The client needn't send the rest of its request."""
+        if not self._waits.begin_upload(stream_id, self._settings.max_concurrent_streams):
+            self._engine.reset(stream_id, ErrorCode.NO_ERROR)
+        self.note_deadline(self._waits.deadline)
 
     def response_completed(self, stream: Http2Stream) -> None:
         """The exchange is over, as far as its client is concerned."""
@@ -292,16 +293,12 @@ class Http2Connection:
             head_only = (b":method", b"HEAD") in fields
             self.writer.send_answer(stream_id, exc.status, exc.reason, head_only=head_only)
             if not end_stream:
-                self._engine.reset(stream_id, ErrorCode.NO_ERROR)
+                self._begin_upload(stream_id)
             return
         self._begin(stream_id, head, end_stream)
 
     def _may_open(self, stream_id: int) -> bool:
-        """Whether one more request may be served.
-
-        Raises:
-            Http2ConnectionError: the client has tried too often.
-        """
+        """Whether one more request may be served; too many that may not are a flood."""
         most = self._settings.max_concurrent_streams
         if not self._over and stream_id <= self._last_stream_id and has_room(self._streams, most):
             return True
@@ -334,6 +331,8 @@ class Http2Connection:
 
     def on_data(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> None:
         """See Listener."""
+        if end_stream:
+            self._waits.end_upload(stream_id)
         stream = self._streams.get(stream_id)
         if stream is None or stream.gone or stream.exchange.response_complete:
             self._engine.acknowledge(stream_id, size)
@@ -346,6 +345,7 @@ class Http2Connection:
 
     def on_trailers(self, stream_id: int, fields: Fields) -> None:
         """See Listener."""
+        self._waits.end_upload(stream_id)
         stream = self._streams.get(stream_id)
         if stream is None:
             return
@@ -357,6 +357,7 @@ class Http2Connection:
 
     def on_reset(self, stream_id: int, code: int) -> None:
         """See Listener."""
+        self._waits.end_upload(stream_id)
         stream = self._streams.get(stream_id)
         if stream is None:
             self._meter.note_waste(self.shared.now(), "streams that were reset")
@@ -369,13 +370,11 @@ class Http2Connection:
 
     def on_window(self, stream_id: int) -> None:
         """See Listener."""
-        for stream in self._streams.values() if not stream_id else self._find(stream_id):
-            if stream.has_output and self._engine.window(stream.id) > 0:
+        for one in (stream_id,) if stream_id else tuple(self._streams):
+            stream = self._streams.get(one)
+            if stream is not None and stream.has_output and self._engine.window(one) > 0:
                 stream.end_stall()
                 self.writer.enqueue(stream)
-
-    def _find(self, stream_id: int) -> tuple[Http2Stream, ...]:
-        return (self._streams[stream_id],) if stream_id in self._streams else ()
 
     def on_settings(self) -> None:
         """See Listener: windows may have changed."""
@@ -471,6 +470,9 @@ class Http2Connection:
         for stream in list(self._streams.values()):
             if stream.deadline <= now:
                 stream.expire(now)
+        for stream_id in self._waits.expired_uploads(now):
+            self._engine.reset(stream_id, ErrorCode.NO_ERROR)
+            self.writer.flush_soon()
         has_arrived = not self._streams and self.transport.has_arrived()
         if self._waits.expire(now, has_arrived=has_arrived):
             self._send_goaway(ErrorCode.NO_ERROR)
@@ -486,8 +488,9 @@ class Http2Connection:
 
     def drain(self) -> None:
         """No request is served after those that are under way; then the connection ends."""
-        if not self._over and self._last_stream_id == _ANY_STREAM:
-            self._send_goaway(ErrorCode.NO_ERROR)
+        if not self._over:
+            if self._last_stream_id == _ANY_STREAM:
+                self._send_goaway(ErrorCode.NO_ERROR)
             if not self._streams:
                 self._end_soon()
 

@@ -227,9 +227,9 @@ def test_a_host_that_says_the_same_as_authority_is_one_host() -> None:
     assert head.headers == [(b"host", b"example.org")]
 
 
-def test_a_request_without_any_host_is_refused_as_over_http1() -> None:
-    with pytest.raises(RemoteProtocolError, match="400: a request needs :authority or host"):
-        parse([METHOD, SCHEME, PATH])
+def test_a_request_without_any_host_has_none() -> None:
+    """As HAProxy's checks are."""
+    assert parse([METHOD, SCHEME, PATH]).headers == []
 
 
 def test_cookie_crumbs_are_joined() -> None:

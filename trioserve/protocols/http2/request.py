@@ -130,8 +130,7 @@ def parse_request(
 
     Raises:
         MalformedRequest: it breaks RFC 9113 section 8.
-        RemoteProtocolError: it asks for too much or for what there isn't: 400 (no host), 414, 417,
-            431, 501.
+        RemoteProtocolError: it asks for too much or for what there isn't: 414, 417, 431, 501.
     """
     pseudo: dict[int, bytes] = {}
     special: dict[int, list[bytes]] = {}
@@ -163,9 +162,8 @@ def parse_request(
     _check_limits(fields, headers, path, options, max_header_list_size)
     if method == b"CONNECT":
         raise RemoteProtocolError(501, "CONNECT needs a proxy, and this is an origin server")
-    if host is None:
-        raise RemoteProtocolError(400, "a request needs :authority or host (RFC 9113 8.3.1)")
-    headers.insert(0, (b"host", host))
+    if host is not None:  # RFC 9113 section 8.3.1 needs none, and checks of proxies have none
+        headers.insert(0, (b"host", host))
     raw_path, _, query = path.partition(b"?")
     head = Http2RequestHead(
         KNOWN_METHODS.get(method) or method.decode("ascii"), raw_path, query, headers
