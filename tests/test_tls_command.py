@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -174,3 +174,39 @@ def test_what_can_not_work_ends_the_command_with_a_line(
     traceback = [line for line in server.stderr.lines if line.startswith("Traceback")]
     assert len(traceback) == ("tls_app:fail" in words)
     assert ("no such vault" in server.stderr.text) == bool(traceback)
+
+
+def test_a_client_may_change_its_keys_before_it_has_seen_a_byte(folder: Path) -> None:
+    """RFC 8446 section 4.6.3: our own answer to that comes after the session tickets."""
+    command = [find_tool("openssl"), "s_client", "-tls1_3", "-CAfile", f"{folder}/ca.pem"]
+    with serving("tls_app:app", *options(folder), app_dir=folder) as server:
+        client = subprocess.Popen(
+            [*command, "-connect", f"127.0.0.1:{server.port}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            until(client.stdout, b"Verify return code")
+            for _ in range(3):
+                client.stdin.write(b"K\n")
+                client.stdin.flush()
+                until(client.stdout, b"KEYUPDATE")
+            client.stdin.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            client.stdin.flush()
+            until(client.stdout, b"HTTP/1.1 200 OK")
+        finally:
+            client.kill()
+            client.communicate()
+
+
+def until(output: IO[bytes], marker: bytes) -> None:
+    """Reads lines until one has the marker."""
+    seen = []
+    for line in output:
+        seen.append(line)
+        if marker in line:
+            return
+    raise AssertionError(f"no {marker!r} in {b''.join(seen)!r}")

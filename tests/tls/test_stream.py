@@ -400,3 +400,13 @@ async def test_cancelling_anywhere_leaves_nothing_open() -> None:
 
     with trio.fail_after(20):
         assert await cancelled_at_each_await(once) > 5
+
+
+async def test_a_client_whose_record_is_bad_is_told_so() -> None:
+    """RFC 8446 section 6.2: an alert, before the connection is given up."""
+    async with open_pair(version=ssl.TLSVersion.TLSv1_2) as pair:
+        await pair.wire.send_all(b"\x17\x03\x03\x00\x28" + bytes(40))
+        with pytest.raises(trio.BrokenResourceError):
+            await pair.server.receive_some()
+        alert = await pair.wire.receive_some()
+        assert alert[0] == 21  # the content type of alerts (RFC 5246 section 6.2.1)
