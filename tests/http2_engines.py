@@ -17,7 +17,13 @@ __all__ = ["ENGINES", "http2_engine", "make_engine"]
 ENGINES: Final = ("native", "h2", "jh2")
 
 
-@pytest.fixture(params=ENGINES)
+#: `make test-fast` is for in between: there the same suite over the libraries would be too much.
+_PARAMS: Final = [
+    pytest.param(name, marks=() if name == "native" else pytest.mark.slow) for name in ENGINES
+]
+
+
+@pytest.fixture(params=_PARAMS)
 def http2_engine(request: pytest.FixtureRequest) -> str:
     """Each test that asks for this runs over each engine."""
     name: str = request.param
