@@ -12,7 +12,7 @@ import trio.testing
 from trioserve.logs import access_logger, error_logger
 from trioserve.transports import ReadinessWatcher
 
-from .harness import KINDS, Harness, Kind, open_harness
+from .harness import KINDS, Harness, Kind, Version, open_harness
 
 if TYPE_CHECKING:
     import functools
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 class Serving:
     """``async with serving(app, **options) as server``: a Harness, in time of its kind."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, version: Version = "1.1") -> None:
         self.kind = kind
+        self.version = version
         self.clock = trio.testing.MockClock(autojump_threshold=0) if kind == "memory" else None
 
     def __call__(self, app: ASGIApp, **options: object) -> AbstractAsyncContextManager[Harness]:
-        return open_harness(self.kind, app, **options)
+        return open_harness(self.kind, app, self.version, **options)
 
 
 def _run(test: functools.partial[Any], *, clock: trio.abc.Clock | None, instruments: Any) -> Any:
@@ -53,12 +54,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(params=KINDS)
 def serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Serving:
     """Each test that asks for this runs over each kind of transport."""
-    kind: Kind = request.param
+    version: Version = "1.1"
+    kind: Kind
+    if isinstance(request.param, tuple):
+        kind, version = request.param
+    else:
+        kind = request.param
     if kind == "stream":
         monkeypatch.setattr(ReadinessWatcher, "supported", False)
     elif kind == "epoll" and not ReadinessWatcher.supported:
         pytest.skip("needs Linux's epoll")
-    return Serving(kind)
+    return Serving(kind, version)
 
 
 @pytest.fixture
@@ -69,9 +75,9 @@ def in_real_time(serving: Serving) -> Serving:
 
 
 @pytest.fixture
-def in_memory() -> Serving:
+def in_memory(request: pytest.FixtureRequest) -> Serving:
     """For what doesn't depend on the transport."""
-    return Serving("memory")
+    return Serving("memory", getattr(request, "param", "1.1"))
 
 
 @pytest.fixture(autouse=True)

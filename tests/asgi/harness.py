@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A server under test by each way that bytes reach it, and a client that sees every one of them.
 
+What an application sees of its exchange is the same over HTTP/1.1 and HTTP/2: such tests run over
+both (``both_versions`` and ``both_in_memory`` in conftest.py), with a client of the same face.
+
 =========  ======================================  ============================================
 kind       server's transport                      time
 =========  ======================================  ============================================
@@ -35,6 +38,7 @@ __all__ = [
     "Kind",
     "RawClient",
     "Response",
+    "Version",
     "get",
     "ok",
     "open_harness",
@@ -43,6 +47,7 @@ __all__ = [
 ]
 
 Kind: TypeAlias = Literal["memory", "epoll", "stream"]
+Version: TypeAlias = Literal["1.1", "2"]
 KINDS: tuple[Kind, ...] = ("memory", "epoll", "stream")
 
 #: The grace period of a server over real sockets: long enough for a busy machine to run the few
@@ -165,18 +170,23 @@ class Harness:
     """A running server of one kind.
 
     Attributes:
+        version: that its clients speak.
         grace: its asgi_disconnect_grace_period, in seconds of its clock.
     """
 
-    def __init__(self, kind: Kind, grace: float, connect: Callable[[], Any]) -> None:
+    def __init__(
+        self, kind: Kind, version: Version, grace: float, connect: Callable[[], Any]
+    ) -> None:
         self.kind = kind
+        self.version = version
         self.grace = grace
         self._connect = connect
         self._clients: list[RawClient] = []
 
     async def connect(self) -> RawClient:
         """A new connection, closed with the server if not before."""
-        client = RawClient(await self._connect())
+        stream = await self._connect()
+        client = RawClient(stream) if self.version == "1.1" else _http2_client(stream)
         self._clients.append(client)
         return client
 
@@ -193,8 +203,16 @@ class Harness:
         return response
 
 
+def _http2_client(stream: trio.abc.HalfCloseableStream) -> RawClient:
+    from .harness_http2 import Http2RawClient
+
+    return Http2RawClient(stream)
+
+
 @contextlib.asynccontextmanager
-async def open_harness(kind: Kind, app: ASGIApp, **options: Any) -> AsyncIterator[Harness]:
+async def open_harness(
+    kind: Kind, app: ASGIApp, version: Version = "1.1", **options: Any
+) -> AsyncIterator[Harness]:
     """Serves ``app`` for the block; a lifespan is only run where it is asked for.
 
     A server on sockets is cancelled at the end of the block, one in memory stops gracefully.
@@ -206,7 +224,8 @@ async def open_harness(kind: Kind, app: ASGIApp, **options: Any) -> AsyncIterato
             async def connect() -> trio.abc.HalfCloseableStream:
                 return server.connect().stream
 
-            harness = Harness(kind, options.get("asgi_disconnect_grace_period", 3.0), connect)
+            grace = options.get("asgi_disconnect_grace_period", 3.0)
+            harness = Harness(kind, version, grace, connect)
             try:
                 yield harness
             finally:
@@ -218,7 +237,7 @@ async def open_harness(kind: Kind, app: ASGIApp, **options: Any) -> AsyncIterato
     async with trio.open_nursery() as nursery:
         addresses = await nursery.start(trioserve.serve, app, config)
         dial = functools.partial(trio.open_tcp_stream, "127.0.0.1", addresses[0].port)
-        harness = Harness(kind, config.asgi_disconnect_grace_period, dial)
+        harness = Harness(kind, version, config.asgi_disconnect_grace_period, dial)
         try:
             yield harness
         finally:

@@ -14,6 +14,7 @@ from trioserve.asgi.background import BackgroundNursery, contain
 
 from .harness import get, ok, until
 from .test_lifespan_failures import stray_cancelled
+from .versions import both_in_memory, both_versions
 
 if TYPE_CHECKING:
     from trioserve.types import Receive, Scope, Send
@@ -26,6 +27,7 @@ def nursery_of(scope: Scope) -> BackgroundNursery:
     return nursery
 
 
+@both_versions
 async def test_work_goes_on_after_the_response_and_after_the_client_has_left(
     serving: Serving,
 ) -> None:
@@ -52,6 +54,7 @@ async def test_work_goes_on_after_the_response_and_after_the_client_has_left(
         assert sorted(done) == [1, 2]
 
 
+@both_versions
 @pytest.mark.parametrize("kind", ["error", "group", "base", "cancelled"])
 async def test_an_error_is_logged_and_ends_nothing_else(
     kind: str, serving: Serving, errors: Errors
@@ -90,6 +93,7 @@ async def test_an_error_is_logged_and_ends_nothing_else(
     assert "failing" in errors.messages[0]
 
 
+@both_versions
 async def test_start_waits_for_started_and_returns_its_value(
     serving: Serving, errors: Errors
 ) -> None:
@@ -114,6 +118,7 @@ async def test_start_waits_for_started_and_returns_its_value(
     assert {str(error) for error in errors.exceptions} == {"a late error"}
 
 
+@both_versions
 async def test_an_error_before_started_is_raised_at_start(serving: Serving, errors: Errors) -> None:
     async def service(*, task_status: trio.TaskStatus[None]) -> None:
         await trio.lowlevel.checkpoint()
@@ -129,6 +134,7 @@ async def test_an_error_before_started_is_raised_at_start(serving: Serving, erro
     assert errors.records == []
 
 
+@both_in_memory
 async def test_one_that_ends_without_started_is_an_error_at_start(in_memory: Serving) -> None:
     async def service(*, task_status: trio.TaskStatus[None]) -> None:
         await trio.lowlevel.checkpoint()
@@ -142,6 +148,7 @@ async def test_one_that_ends_without_started_is_an_error_at_start(in_memory: Ser
         assert (await server.request()).body == b"ok"
 
 
+@both_in_memory
 async def test_a_start_that_is_cut_short_by_its_request_is_cancelled_with_it(
     in_memory: Serving, errors: Errors
 ) -> None:
@@ -165,6 +172,7 @@ async def test_a_start_that_is_cut_short_by_its_request_is_cancelled_with_it(
     assert errors.records == []
 
 
+@both_in_memory
 async def test_it_has_no_scope_that_one_request_could_cancel_for_all(in_memory: Serving) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert not hasattr(nursery_of(scope), "cancel_scope")
@@ -174,6 +182,7 @@ async def test_it_has_no_scope_that_one_request_could_cancel_for_all(in_memory: 
         assert (await server.request()).body == b"ok"
 
 
+@both_in_memory
 @pytest.mark.parametrize(("needs", "finished", "took"), [(5, True, 5), (50, False, 7)])
 async def test_a_stop_waits_for_the_work_up_to_the_graceful_timeout(
     needs: float, finished: bool, took: float, in_memory: Serving, errors: Errors
@@ -200,6 +209,7 @@ async def test_a_stop_waits_for_the_work_up_to_the_graceful_timeout(
     assert errors.records == []
 
 
+@both_in_memory
 async def test_the_work_ends_before_the_lifespan_does(in_memory: Serving) -> None:
     log: list[str] = []
 
@@ -223,6 +233,7 @@ async def test_the_work_ends_before_the_lifespan_does(in_memory: Serving) -> Non
     assert log == ["work", "shutdown"]
 
 
+@both_in_memory
 async def test_work_may_start_more_work_while_the_server_drains(in_memory: Serving) -> None:
     log: list[int] = []
 

@@ -11,6 +11,7 @@ import trio
 from .harness import get, ok
 from .test_extension import PART, START, own
 from .test_lifespan_failures import stray_cancelled
+from .versions import both_in_memory, both_versions
 
 if TYPE_CHECKING:
     from trioserve.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,6 +58,7 @@ async def test_request_timeout_after_the_start_closes(serving: Serving) -> None:
         assert (await client.rest()).endswith(b"\r\n\r\n5\r\npart,\r\n")
 
 
+@both_in_memory
 async def test_request_timeout_counts_anew_for_each_request(in_memory: Serving) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await trio.sleep(4)
@@ -72,6 +74,7 @@ async def test_request_timeout_counts_anew_for_each_request(in_memory: Serving) 
 # -- cancellation that isn't ours -------------------------------------------------------------
 
 
+@both_versions
 @pytest.mark.parametrize("grouped", [False, True])
 async def test_a_cancelled_from_a_scope_left_long_ago_is_an_error_of_its_request_only(
     grouped: bool, serving: Serving, errors: Errors
@@ -95,6 +98,7 @@ async def test_a_cancelled_from_a_scope_left_long_ago_is_an_error_of_its_request
     assert len(errors.exceptions) == 1
 
 
+@both_versions
 async def test_an_error_beside_a_cancellation_is_logged_and_the_cancellation_holds(
     serving: Serving, errors: Errors
 ) -> None:

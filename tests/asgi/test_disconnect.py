@@ -14,6 +14,7 @@ import trio.testing
 from trioserve.errors import ClientDisconnectedError
 
 from .harness import PATIENCE, get
+from .versions import both_in_memory, both_versions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,6 +53,7 @@ class Stage:
 
 
 @leaves
+@both_versions
 async def test_receive_yields_http_disconnect_and_a_clean_up_shorter_than_the_grace_is_undisturbed(
     leave: Any, serving: Serving, errors: Errors
 ) -> None:
@@ -76,6 +78,7 @@ async def test_receive_yields_http_disconnect_and_a_clean_up_shorter_than_the_gr
 
 
 @leaves
+@both_versions
 async def test_after_the_grace_everything_that_the_request_started_is_cancelled(
     leave: Any, serving: Serving, errors: Errors, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,6 +114,7 @@ async def test_after_the_grace_everything_that_the_request_started_is_cancelled(
     assert "client left GET /path, cancelled after the grace period" in caplog.text
 
 
+@both_in_memory
 async def test_the_default_grace_is_three_seconds_to_the_dot(in_memory: Serving) -> None:
     stage = Stage()
 
@@ -132,6 +136,7 @@ async def test_the_default_grace_is_three_seconds_to_the_dot(in_memory: Serving)
 
 
 @leaves
+@both_versions
 async def test_a_grace_of_zero_cancels_at_once(leave: Any, serving: Serving) -> None:
     stage = Stage()
 
@@ -156,6 +161,7 @@ async def test_a_grace_of_zero_cancels_at_once(leave: Any, serving: Serving) -> 
 
 @pytest.mark.parametrize("started", [False, True])
 @leaves
+@both_versions
 async def test_send_raises_an_os_error_once_the_client_cannot_be_reached(
     leave: Any, started: bool, serving: Serving, errors: Errors
 ) -> None:
@@ -191,6 +197,7 @@ async def test_send_raises_an_os_error_once_the_client_cannot_be_reached(
     assert errors.records == []
 
 
+@both_versions
 @pytest.mark.parametrize("how", ["returns", "raises"])
 async def test_an_application_that_ends_within_the_grace_is_no_error(
     how: str, serving: Serving, errors: Errors, caplog: pytest.LogCaptureFixture
@@ -217,6 +224,7 @@ async def test_an_application_that_ends_within_the_grace_is_no_error(
     assert sum("client left" in message for message in told) == (how == "raises")
 
 
+@both_versions
 async def test_an_error_of_an_application_that_was_not_told_is_an_error(
     serving: Serving, errors: Errors
 ) -> None:

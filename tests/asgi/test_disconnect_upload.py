@@ -13,6 +13,7 @@ from trioserve.errors import ClientDisconnectedError
 
 from .harness import PATIENCE, get, ok, read_body
 from .test_disconnect import LEAVES, PART, START, Stage, leaves
+from .versions import both_versions
 
 if TYPE_CHECKING:
     from trioserve.types import Receive, Scope, Send
@@ -29,6 +30,7 @@ UPLOADS = {
 
 @pytest.mark.parametrize("upload", UPLOADS.values(), ids=UPLOADS)
 @leaves
+@both_versions
 async def test_leaving_within_an_upload_is_a_disconnect_and_never_a_whole_body(
     leave: Any, upload: bytes, serving: Serving, errors: Errors
 ) -> None:
@@ -53,6 +55,7 @@ async def test_leaving_within_an_upload_is_a_disconnect_and_never_a_whole_body(
     assert errors.records == []
 
 
+@both_versions
 async def test_what_a_client_sent_before_it_left_can_still_be_taken(serving: Serving) -> None:
     stage = Stage()
     bodies: list[bytes] = []
@@ -176,6 +179,7 @@ async def test_streaming_without_a_pause_lets_others_run_and_can_be_cancelled(
 
 
 @leaves
+@both_versions
 async def test_work_after_a_complete_response_goes_on_when_the_client_leaves(
     leave: Any, serving: Serving, errors: Errors
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from trioserve.errors import AppProtocolError
 
 from .harness import get, ok, read_body
+from .versions import both_in_memory, both_versions
 
 if TYPE_CHECKING:
     from trioserve.types import Message, Receive, Scope, Send
@@ -57,6 +58,7 @@ def test_the_table_covers_every_cell() -> None:
     assert len(ILLEGAL) == 5 * (len(KNOWN) + 4) - (2 + 3 + 3 + 1)
 
 
+@both_in_memory
 @pytest.mark.parametrize(("state", "kind"), ILLEGAL)
 async def test_an_illegal_message_is_named_and_leaves_the_response_unharmed(
     state: str, kind: str, in_memory: Serving, errors: Errors
@@ -93,6 +95,7 @@ async def test_an_illegal_message_is_named_and_leaves_the_response_unharmed(
     assert errors.records == []
 
 
+@both_in_memory
 @pytest.mark.parametrize(
     "message",
     [None, 5, "http.response.start", b"x", [], {}, {"status": 200}, {"type": None}, {"type": []}],
@@ -110,6 +113,7 @@ async def test_what_is_no_asgi_message_is_refused_and_the_response_can_still_com
         assert (await server.request()).body == b"ok"
 
 
+@both_in_memory
 async def test_an_illegal_message_that_nobody_catches_is_a_500_before_the_start(
     in_memory: Serving, errors: Errors
 ) -> None:
@@ -123,6 +127,7 @@ async def test_an_illegal_message_that_nobody_catches_is_a_500_before_the_start(
     assert len(errors.records) == 1
 
 
+@both_in_memory
 async def test_an_illegal_message_after_a_complete_response_is_logged_and_the_client_has_all(
     in_memory: Serving, errors: Errors
 ) -> None:
@@ -137,6 +142,7 @@ async def test_an_illegal_message_after_a_complete_response_is_logged_and_the_cl
     assert len(errors.records) == 2
 
 
+@both_in_memory
 async def test_a_message_may_be_any_mapping_with_more_keys_than_asgi_knows(
     in_memory: Serving,
 ) -> None:
@@ -151,6 +157,7 @@ async def test_a_message_may_be_any_mapping_with_more_keys_than_asgi_knows(
         assert (await server.request()).body == b"end"
 
 
+@both_in_memory
 async def test_start_and_body_have_the_defaults_of_the_specification(in_memory: Serving) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 204})
@@ -174,6 +181,7 @@ async def test_nothing_leaves_before_the_first_body_message(serving: Serving) ->
         assert (await client.receive_until(b"end")).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+@both_versions
 async def test_an_early_body_part_arrives_while_the_response_is_still_under_way(
     serving: Serving,
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from trioserve.errors import AppProtocolError
 
 from .harness import ok
+from .versions import both_in_memory, both_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,7 @@ async def test_a_long_str_body_is_a_500_too(in_memory: Serving, errors: Errors) 
     await refused(in_memory, errors, start(), body("x" * 100_000))
 
 
+@both_in_memory
 @pytest.mark.parametrize("value", ["text", None, 3, [b"x"]], ids=repr)
 async def test_a_later_body_part_that_is_no_bytes_is_refused_and_the_response_goes_on(
     value: object, in_memory: Serving, errors: Errors
@@ -78,6 +80,7 @@ async def test_a_later_body_part_that_is_no_bytes_is_refused_and_the_response_go
     assert errors.records == []
 
 
+@both_versions
 @pytest.mark.parametrize(
     "value",
     [bytearray(b"abcd"), memoryview(b"abcd"), memoryview(b"xabcdx")[1:5]],
@@ -104,6 +107,7 @@ async def test_a_body_may_be_anything_with_bytes(value: Any, times: int, serving
     assert parts.body == b"abcd" * times * 2
 
 
+@both_in_memory
 async def test_a_body_is_measured_in_bytes_not_in_items(in_memory: Serving) -> None:
     numbers = memoryview(array.array("I", [1, 2, 3]))
 
@@ -220,6 +224,7 @@ def _generated() -> Iterator[tuple[bytes, bytes]]:
     yield b"x-two", b"a, b\t\xe4"
 
 
+@both_in_memory
 @pytest.mark.parametrize(
     "make",
     [

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from .harness import get, ok
+from .versions import both_in_memory, both_versions
 
 if TYPE_CHECKING:
     from trioserve.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +25,7 @@ def own(scope: Scope) -> Any:
     return scope["extensions"]["trioserve"]
 
 
+@both_in_memory
 async def test_it_is_a_mapping_with_a_cancel_scope_and_a_nursery(in_memory: Serving) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert sorted(own(scope)) == ["cancel_scope", "nursery"]
@@ -77,6 +79,7 @@ async def test_cancelling_it_after_the_start_closes_and_never_fakes_an_end(
         assert (await client.rest()).endswith(b"\r\n\r\n5\r\npart,\r\n")
 
 
+@both_versions
 async def test_cancelling_it_after_the_response_leaves_the_response_whole(
     serving: Serving, errors: Errors
 ) -> None:
@@ -86,6 +89,7 @@ async def test_cancelling_it_after_the_response_leaves_the_response_whole(
     assert errors.records == []
 
 
+@both_versions
 async def test_another_task_may_cancel_it(serving: Serving) -> None:
     scopes: dict[str, trio.CancelScope] = {}
     started = trio.Event()
@@ -107,6 +111,7 @@ async def test_another_task_may_cancel_it(serving: Serving) -> None:
         assert (await client.response()).status == 503
 
 
+@both_versions
 @pytest.mark.parametrize("what", ["cancel", "deadline", "shield"])
 async def test_what_is_done_to_it_after_its_request_meets_no_later_request(
     what: str, serving: Serving, errors: Errors
@@ -138,6 +143,7 @@ async def test_what_is_done_to_it_after_its_request_meets_no_later_request(
     assert errors.records == []
 
 
+@both_versions
 async def test_each_request_that_takes_it_gets_a_scope_of_its_own(serving: Serving) -> None:
     scopes: list[trio.CancelScope] = []
 
@@ -153,6 +159,7 @@ async def test_each_request_that_takes_it_gets_a_scope_of_its_own(serving: Servi
     assert len(set(map(id, scopes))) == 10
 
 
+@both_in_memory
 async def test_a_deadline_set_by_the_application_is_its_timeout(in_memory: Serving) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/slow":
@@ -172,6 +179,7 @@ async def test_a_deadline_set_by_the_application_is_its_timeout(in_memory: Servi
         assert trio.current_time() - begun == pytest.approx(7)
 
 
+@both_in_memory
 @pytest.mark.parametrize(("deadline", "ends"), [(1, 1), (50, 3)])
 async def test_of_the_applications_deadline_and_the_grace_the_earlier_counts(
     deadline: float, ends: float, in_memory: Serving

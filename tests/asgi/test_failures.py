@@ -13,6 +13,7 @@ import trio
 from trioserve.errors import AppProtocolError
 
 from .harness import get, ok
+from .versions import both_in_memory, both_versions
 
 if TYPE_CHECKING:
     from trioserve.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,6 +73,7 @@ async def test_an_error_before_the_start_is_a_500_that_tells_nothing_and_is_logg
     assert "(GET /" in errors.messages[0]
 
 
+@both_in_memory
 async def test_an_exception_group_is_logged_whole(
     in_memory: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,6 +92,7 @@ async def test_an_exception_group_is_logged_whole(
     assert "trioserve/connection.py" not in caplog.text  # the application's own frames only
 
 
+@both_versions
 async def test_an_error_after_http_response_start_alone_is_still_a_500(
     serving: Serving, errors: Errors
 ) -> None:
@@ -148,6 +151,7 @@ async def test_a_body_that_only_the_connection_ends_is_reset_when_the_applicatio
     assert client.was_reset or server.kind == "memory"
 
 
+@both_versions
 async def test_returning_without_a_response_is_a_500(serving: Serving, errors: Errors) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         pass
@@ -158,6 +162,7 @@ async def test_returning_without_a_response_is_a_500(serving: Serving, errors: E
     assert errors.messages == ["the application returned without a response for GET /nothing"]
 
 
+@both_versions
 async def test_returning_after_start_alone_is_a_500(serving: Serving, errors: Errors) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
@@ -230,6 +235,7 @@ async def test_a_body_that_is_not_as_long_as_its_content_length_never_looks_whol
     assert len(errors.records) == 1
 
 
+@both_versions
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 @pytest.mark.parametrize("more", [False, True])
 async def test_a_response_that_has_no_body_sends_none_and_the_connection_goes_on(
@@ -250,6 +256,7 @@ async def test_a_response_that_has_no_body_sends_none_and_the_connection_goes_on
     assert errors.records == []
 
 
+@both_in_memory
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("grouped", [False, True])
 async def test_keyboard_interrupt_and_system_exit_end_the_server(

@@ -50,8 +50,7 @@ async def upload(client: Http2Client) -> None:
     await client.send(data(stream_id, b"half"))
     await client.send(data(stream_id, b"half"), headers(stream_id, block(("x", "y"))))
     await client.response(stream_id)
-    with contextlib.suppress(trio.BrokenResourceError):  # it was closed already
-        await client.raw.send_eof()
+    await client.raw.send_eof()
 
 
 async def slow_download(client: Http2Client) -> None:
@@ -70,8 +69,8 @@ async def upload_that_nobody_reads(client: Http2Client) -> None:
 
 
 async def breach(client: Http2Client) -> None:
-    await client.ask()
-    await client.sync()  # a library gives nothing of a piece that holds a breach
+    await client.open()
+    await client.sync()
     await client.send(data(0, b"x"))
     await client.rest()
 
@@ -83,11 +82,12 @@ async def goaway(client: Http2Client) -> None:
 
 
 CONVERSATIONS = [several, upload, slow_download, upload_that_nobody_reads, breach, goaway]
+#: How a client sees a connection that ends in the middle of it.
+ENDED = (AssertionError, trio.BrokenResourceError, trio.ClosedResourceError)
 #: What is cancelled: the connection as a whole, its writer with it; or a stream.
 TASKS = ["run", "_run_stream"]
 
 
-@pytest.mark.slow  # each conversation once for each of its awaits
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 @pytest.mark.parametrize("name", TASKS)
 async def test_a_task_that_is_cancelled_anywhere_leaves_nothing(
@@ -111,14 +111,13 @@ async def test_a_task_that_is_cancelled_anywhere_leaves_nothing(
                 cancelled = await cancelled_at(number, run, *args)
 
         monkeypatch.setattr(Http2Connection, name, run_and_cancel)
-        options: dict[str, Any] = {
-            "http2_engine": serving.engine,
-            "asgi_disconnect_grace_period": 1,
-        }
-        options |= {"write_timeout": 5, "keep_alive_timeout": 5}
+        options: dict[str, Any] = {"http2_engine": serving.engine}
+        options |= dict.fromkeys(
+            ("asgi_disconnect_grace_period", "write_timeout", "keep_alive_timeout"), 5.0
+        )
         async with open_service(serving.kind, app, **options) as service:
             client = Http2Client(service.connect())
-            with trio.move_on_after(20):
+            with trio.move_on_after(20), contextlib.suppress(*ENDED):
                 await client.send(frames.PREFACE, frames.settings())
                 await client.until_frame_or_end(frames.SETTINGS)
                 await conversation(client)
