@@ -7,18 +7,17 @@ import argparse
 import dataclasses
 import itertools
 import resource
-import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.core import cores
-from benchmarks.core.environment import WRK_MISSING
+from benchmarks.core.environment import missing_tool
 from benchmarks.core.options import QUICK, Options
 from benchmarks.core.report import render
 from benchmarks.core.results import conditions, keep, preamble
-from benchmarks.core.servers import SERVERS
+from benchmarks.core.servers import LIBRARIES, SERVERS
 from benchmarks.dirty.contenders import POOLS
 from benchmarks.suites import GROUPS, SUITES
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 # What --servers picks among: some suites measure servers, some pools of processes.
-CHOICE = SERVERS | POOLS
+CHOICE = SERVERS | LIBRARIES | POOLS
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,8 +40,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     parsed = parser().parse_args(arguments)
     options = sizes(parsed)
-    if shutil.which("wrk") is None:
-        print(WRK_MISSING, file=sys.stderr)
+    names = list(itertools.chain(*parsed.suites) if parsed.suites else SUITES)
+    missing = missing_tool(tool for name in names for tool in SUITES[name].tools)
+    if missing:
+        print(missing, file=sys.stderr)
         return 2
     # Both ways to be stopped unwind the stack, and with it end the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         print("benchmarks: one core only; servers and load share it", file=sys.stderr)
     cores.pin_load()
     try:
-        for name in itertools.chain(*parsed.suites) if parsed.suites else SUITES:
+        for name in names:
             run_suite(SUITES[name], options, parsed.servers, parsed.output)
     except KeyboardInterrupt:
         print("benchmarks: stopped", file=sys.stderr)

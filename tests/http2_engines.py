@@ -5,27 +5,25 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from trioserve.protocols.http2 import H2Engine, engine_package
-
-if TYPE_CHECKING:
-    from trioserve.protocols.http2 import Engine, Listener, LocalSettings
+from trioserve.protocols.http2 import make_engine
 
 __all__ = ["ENGINES", "http2_engine", "make_engine"]
 
 #: Values of the setting ``http2_engine``.
-ENGINES: Final = ("h2", "jh2")
+ENGINES: Final = ("native", "h2", "jh2")
 
 
-def make_engine(name: str, listener: Listener, settings: LocalSettings) -> Engine:
-    """The engine that a server with ``http2_engine=name`` uses."""
-    return H2Engine(listener, settings, engine_package(name))
+#: `make test-fast` is for in between: there the same suite over the libraries would be too much.
+_PARAMS: Final = [
+    pytest.param(name, marks=() if name == "native" else pytest.mark.slow) for name in ENGINES
+]
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=_PARAMS)
 def http2_engine(request: pytest.FixtureRequest) -> str:
     """Each test that asks for this runs over each engine."""
     name: str = request.param

@@ -92,6 +92,7 @@ ALL_SOURCES = pytest.mark.parametrize(
         ("dirty_timeout", 0, "0", ["0"]),
         ("dirty_startup_timeout", 1.5, "1.5", ["1.5"]),
         ("dirty_graceful_timeout", 5, "5", ["5"]),
+        ("dirty_heartbeat_timeout", 0, "0", ["0"]),
         ("dirty_max_frame_size", 1 << 20, "0x100000", ["1048576"]),
         ("dirty_socket", "/run/a b.sock", '"/run/a b.sock"', ["/run/a b.sock"]),
         ("dirty_stash_size", 1 << 40, str(1 << 40), [str(1 << 40)]),

@@ -79,6 +79,10 @@ def _run(argv: list[str]) -> int:
         return EXIT_OK
     app, config = _load(config)
     if asked.check_config:
+        if config.has_tls:
+            from trioserve.tls import open_contexts
+
+            open_contexts(config)
         print("ok")
         return EXIT_OK
     from trioserve.nursery_arbiter import run

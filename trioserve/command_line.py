@@ -185,7 +185,9 @@ def _own_parameters(panel: cyclopts.Group) -> list[inspect.Parameter]:
         parameter("config", str, f"Take settings from this TOML file [default: {where}]", "FILE"),
         parameter("print_config", bool, "Print the effective settings as TOML, and stop"),
         parameter(
-            "check_config", bool, "Check the settings, import the application and hooks, and stop"
+            "check_config",
+            bool,
+            "Check settings and certificates, import the application and hooks, and stop",
         ),
     ]
 

@@ -32,7 +32,7 @@ __all__ = ["app_traceback", "load_app", "load_hook", "load_hooks"]
 _DEFAULT_ATTRIBUTES = ("app", "application")
 
 #: The hooks that run in the server's process; dirty_worker_init is imported by workers.
-_HOOKS = ("on_dirty_starting", "dirty_post_fork", "dirty_worker_exit")
+_HOOKS = ("ssl_context", "on_dirty_starting", "dirty_post_fork", "dirty_worker_exit")
 
 
 def load_app(spec: str, *, factory: bool = False, app_dir: str = ".") -> ASGIApp:

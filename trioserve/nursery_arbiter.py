@@ -39,12 +39,15 @@ from trioserve.errors import BindError, TrioserveError
 from trioserve.listeners import open_listeners, systemd_listen_fds
 from trioserve.logs import configure_logging
 from trioserve.server import serve_until
+from trioserve.tls import open_contexts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from trioserve.addresses import BoundAddress
     from trioserve.dirty import DirtyClient
+    from trioserve.listeners import Listener
     from trioserve.types import ASGIApp
 
 __all__ = ["NurseryArbiter", "Phase", "run", "serve"]
@@ -108,15 +111,16 @@ class NurseryArbiter:
             raise failure
 
     async def _serve(self) -> None:
+        tls = open_contexts(self._config)
         async with (
-            open_listeners(self._config) as listeners,
+            _open_listeners(self._config) as listeners,
             open_pool(self._config) as extensions,
             trio.open_nursery() as serving,
         ):
             if "trioserve.dirty" in extensions:
                 self._dirty_client = extensions["trioserve.dirty"]["client"]
             addresses = await serving.start(
-                serve_until, self._stop, self._app, self._config, listeners, extensions
+                serve_until, self._stop, self._app, self._config, listeners, extensions, tls
             )
             if self.phase is Phase.STARTING:
                 self._announce(addresses)
@@ -232,6 +236,14 @@ def _first(
     return exc
 
 
+def _open_listeners(config: Config) -> AbstractAsyncContextManager[list[Listener]]:
+    return open_listeners(
+        config,
+        scheme="https" if config.has_tls else "http",
+        insecure_bind=config.insecure_bind,
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_pool(config: Config) -> AsyncIterator[Mapping[str, Any]]:
     """The dirty pool of ``config`` around the block, and what handlers are told of it.
@@ -273,9 +285,12 @@ async def serve(
         app: an ASGI 3 application.
         config: by default 127.0.0.1:8000. ``app``, ``factory`` and ``app_dir`` are not looked at.
             With ``dirty_app`` its pool runs around the server.
-        task_status: is given a tuple of BoundAddress, in the order of ``bind``.
+        task_status: is given a tuple of BoundAddress, in the order of ``bind`` and then of
+            ``insecure_bind``.
 
     Raises:
+        ConfigError: certificates, keys or ciphers can't be used.
+        AppImportError: the ``ssl_context`` hook can't be imported, or failed.
         BindError: an address can't be bound.
         StartupError: the application's lifespan startup failed.
 
@@ -283,8 +298,11 @@ async def serve(
     shutdown (bounded by ``lifespan_shutdown_timeout``), sockets close, socket files are removed.
     """
     config = config or Config()
-    async with open_listeners(config) as listeners, open_pool(config) as extensions:
-        await serve_until(trio.Event(), app, config, listeners, extensions, task_status=task_status)
+    tls = open_contexts(config)
+    async with _open_listeners(config) as listeners, open_pool(config) as extensions:
+        await serve_until(
+            trio.Event(), app, config, listeners, extensions, tls, task_status=task_status
+        )
 
 
 def run(config: Config, app: ASGIApp) -> int:
@@ -293,7 +311,7 @@ def run(config: Config, app: ASGIApp) -> int:
     Raises:
         BindError: an address can't be bound.
         StartupError: the application's lifespan startup failed.
-        ConfigError: LISTEN_FDS of the environment can't be used.
+        ConfigError: LISTEN_FDS of the environment can't be used, or certificates can't.
     """
     configure_logging(config)
     inherited = systemd_listen_fds()

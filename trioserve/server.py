@@ -7,7 +7,8 @@ The nesting is the shutdown order: leaving a block ends what is inside it first.
 lifespan     the application, with the lifespan scope
 background   what applications start by their extension's nursery
 services     the readiness watcher, the reaper of deadlines, the handing over of connections
-connections  a task a connection (and its successors, and a reader for a Trio stream)
+connections  a task a connection (and its successors, and a reader for a Trio stream), and with
+             TLS, before it, a task a handshake
 listeners    a task a listening socket, in ``serve``
 ===========  ==========================================================================
 
@@ -27,10 +28,13 @@ import trio
 from trioserve.asgi.background import open_background
 from trioserve.asgi.extension import NO_OPTIONS
 from trioserve.asgi.lifespan import open_lifespan
+from trioserve.asgi.scope import HttpScopes
+from trioserve.asgi.tls_extension import tls_extension
 from trioserve.connection import Connection, Http1Connection
 from trioserve.context import ServerContext
 from trioserve.listeners import ConnectionGate, Listener
 from trioserve.logs import make_access_log
+from trioserve.tls import Handshake
 from trioserve.transports import ReadinessWatcher, SocketTransport, StreamTransport
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
     from trioserve.addresses import BoundAddress
     from trioserve.config import Config
+    from trioserve.tls import TlsContexts
     from trioserve.types import ASGIApp
 
 __all__ = ["Server", "open_server", "serve_until"]
@@ -55,18 +60,25 @@ class Server:
 
     Attributes:
         connections: the open ones.
+        handshakes: those under way, of connections to be.
     """
 
     def __init__(
-        self, shared: ServerContext, nursery: trio.Nursery, watcher: ReadinessWatcher | None
+        self,
+        shared: ServerContext,
+        nursery: trio.Nursery,
+        watcher: ReadinessWatcher | None,
+        tls: TlsContexts | None,
     ) -> None:
         self._shared = shared
+        self._tls = tls
         self._nursery = nursery
         self._watcher = watcher
         self._completed: dict[Http1Connection, None] = {}
         self._handing_over = trio.lowlevel.ParkingLot()
         self._reaping = trio.lowlevel.ParkingLot()
         self.connections: set[Connection] = set()
+        self.handshakes: set[Handshake] = set()
 
     # -- new connections --------------------------------------------------------------------
 
@@ -82,21 +94,26 @@ class Server:
 
         Args:
             peer_address: as ``socket.accept()`` gives it.
-            address: where it was accepted.
+            address: where it was accepted; its scheme tells whether TLS is spoken there.
             on_closed: called once the socket is closed.
         """
-        transport: SocketTransport | StreamTransport
-        if self._watcher is not None:
-            transport = SocketTransport(sock, self._watcher, self._shared.write_timeout)
-        else:
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-            transport = StreamTransport(stream, self._shared.write_timeout)
         if sock.family == socket.AF_UNIX:
             client, server = None, (str(address.path), None)
         else:
             # IPv6 addresses are 4-tuples: host, port, flow label, scope.
             client, server = peer_address[:2], sock.getsockname()[:2]
-        self._serve(transport, address.scheme, client, server, on_closed)
+        if address.scheme == "https":
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+            self.accept_tls_stream(stream, client=client, server=server, on_closed=on_closed)
+            return
+        transport: SocketTransport | StreamTransport
+        if self._watcher is not None:
+            transport = SocketTransport(sock, self._watcher, self._shared.write_timeout)
+        else:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+            transport = self._read_ahead(stream)
+        scopes = self._make_scopes(address.scheme, client, server)
+        self._serve(transport, scopes, on_closed, protocol=None)
 
     def accept_stream(
         self,
@@ -107,53 +124,124 @@ class Server:
         server: tuple[str, int | None] | None = ("testserver", 80),
     ) -> None:
         """Serves any Trio stream in a task of its own."""
-        transport = StreamTransport(stream, self._shared.write_timeout)
-        self._serve(transport, scheme, client, server, lambda: None)
+        scopes = self._make_scopes(scheme, client, server)
+        self._serve(self._read_ahead(stream), scopes, lambda: None, protocol=None)
 
-    def _serve(
+    def accept_tls_stream(
         self,
-        transport: SocketTransport | StreamTransport,
-        scheme: str,
+        stream: trio.abc.Stream,
+        *,
+        client: tuple[str, int] | None = ("testclient", 50000),
+        server: tuple[str, int | None] | None = ("testserver", 443),
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Sets TLS up over any Trio stream, and serves it, in a task of its own.
+
+        Args:
+            on_closed: called once the stream is closed, whether it became a connection or not.
+        """
+        if self._tls is None:
+            raise RuntimeError("this server has no certificate, so it can't speak TLS")
+        handshake = Handshake(stream, self._tls, client, self._shared.default_fields)
+        self.handshakes.add(handshake)
+        self._nursery.start_soon(self._run_handshake, handshake, client, server, on_closed)
+
+    async def _run_handshake(
+        self,
+        handshake: Handshake,
         client: tuple[str, int] | None,
         server: tuple[str, int | None] | None,
         on_closed: Callable[[], None],
     ) -> None:
+        secure = None
+        try:
+            secure = await handshake.run()
+        finally:
+            self.handshakes.discard(handshake)
+            if secure is None:
+                on_closed()
+        if secure is None:
+            return
+        transport = self._read_ahead(secure)
+        try:
+            if self._shared.draining:
+                # A connection that begins now doesn't wait for a request, but this one's is coming.
+                await trio.sleep(DRAIN_DELAY)
+        finally:
+            # Also if this was cancelled: the connection is what closes the stream.
+            scopes = self._make_scopes("https", client, server, {"tls": tls_extension(secure)})
+            self._serve(transport, scopes, on_closed, protocol=secure.application_protocol)
+
+    def _read_ahead(self, stream: trio.abc.Stream) -> StreamTransport:
+        transport = StreamTransport(stream, self._shared.write_timeout)
+        self._nursery.start_soon(transport.run_reader)
+        return transport
+
+    def _make_scopes(
+        self,
+        scheme: str,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        extensions: Mapping[str, Any] = NO_OPTIONS,
+    ) -> HttpScopes:
+        """What the scopes of one connection have in common.
+
+        Args:
+            extensions: that it has and others have not.
+        """
+        shared = self._shared
+        return HttpScopes(
+            scheme,
+            client,
+            server,
+            shared.config.root_path,
+            shared.state,
+            {**shared.extensions, **extensions},
+        )
+
+    def _serve(
+        self,
+        transport: SocketTransport | StreamTransport,
+        scopes: HttpScopes,
+        on_closed: Callable[[], None],
+        *,
+        protocol: str | None,
+    ) -> None:
+        """Begins a connection.
+
+        Args:
+            protocol: what ALPN has chosen; None where nobody could: then its first bytes tell.
+        """
+
         def closed(connection: Connection) -> None:
             self.connections.discard(connection)
             on_closed()
 
-        if isinstance(transport, StreamTransport):
-            self._nursery.start_soon(transport.run_reader)
+        def begin_http2(data: bytes = b"") -> None:
+            from trioserve.connection.http2 import Http2Connection
+
+            connection = Http2Connection(self._shared, transport, scopes, closed)
+            self._add(connection)
+            self._nursery.start_soon(connection.run, data)
+
+        def change_to_http2(data: bytes) -> None:
+            self.connections.discard(http1)
+            begin_http2(data)
+
         config = self._shared.config
-        http2 = "h2" in config.http_protocols and config.http2_cleartext != "off"
-        if http2 and "h1" not in config.http_protocols:
-            self._begin_http2(transport, scheme, client, server, closed, b"")
+        if protocol == "h2" or "h1" not in config.http_protocols:
+            begin_http2()
             return
-
-        def begin_http2(data: bytes) -> None:
-            self.connections.discard(connection)
-            self._begin_http2(transport, scheme, client, server, closed, data)
-
-        connection = Http1Connection(
-            self._shared, transport, scheme, client, server, closed, begin_http2 if http2 else None
+        by_preface = (
+            scopes.scheme == "http"
+            and "h2" in config.http_protocols
+            and config.http2_cleartext != "off"
         )
-        self._add(connection)
-        self._nursery.start_soon(connection.run)
-
-    def _begin_http2(
-        self,
-        transport: SocketTransport | StreamTransport,
-        scheme: str,
-        client: tuple[str, int] | None,
-        server: tuple[str, int | None] | None,
-        closed: Callable[[Connection], None],
-        data: bytes,
-    ) -> None:
-        from trioserve.connection.http2 import Http2Connection
-
-        connection = Http2Connection(self._shared, transport, scheme, client, server, closed)
-        self._add(connection)
-        self._nursery.start_soon(connection.run, data)
+        http1 = Http1Connection(
+            self._shared, transport, scopes, closed, change_to_http2 if by_preface else None
+        )
+        self._add(http1)
+        self._nursery.start_soon(http1.run)
 
     def _add(self, connection: Connection) -> None:
         if not self.connections:
@@ -203,18 +291,23 @@ class Server:
         ``connection: close``, where closing at once would reset them.
         """
         self._shared.draining = True
-        if not self.connections:
+        if not self.connections and not self.handshakes:
             return
         for connection in list(self.connections):
             connection.begin_drain()
         await trio.sleep(DRAIN_DELAY)
+        for handshake in self.handshakes:
+            handshake.drain()
         for connection in list(self.connections):
             connection.drain()
 
 
 @contextlib.asynccontextmanager
 async def open_server(
-    app: ASGIApp, config: Config, extensions: Mapping[str, Any] = NO_OPTIONS
+    app: ASGIApp,
+    config: Config,
+    extensions: Mapping[str, Any] = NO_OPTIONS,
+    tls: TlsContexts | None = None,
 ) -> AsyncIterator[Server]:
     """Everything of a server but its listeners.
 
@@ -224,6 +317,7 @@ async def open_server(
         app: an ASGI 3 application.
         config: its settings.
         extensions: what else every scope's ``extensions`` have.
+        tls: what it speaks TLS with, where it does.
 
     Raises:
         StartupError: the application's lifespan startup failed.
@@ -246,7 +340,7 @@ async def open_server(
                 lambda _: None,
                 extensions,
             )
-            server = Server(shared, connections, watcher)
+            server = Server(shared, connections, watcher, tls)
             shared.hand_over = server.hand_over
             if watcher is not None:
                 services.start_soon(watcher.run)
@@ -274,6 +368,7 @@ async def serve_until(
     config: Config,
     listeners: list[Listener],
     extensions: Mapping[str, Any] = NO_OPTIONS,
+    tls: TlsContexts | None = None,
     *,
     task_status: trio.TaskStatus[tuple[BoundAddress, ...]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -282,7 +377,7 @@ async def serve_until(
     Raises:
         StartupError: the application's lifespan startup failed.
     """
-    async with open_server(app, config, extensions) as server:
+    async with open_server(app, config, extensions, tls) as server:
         gate = ConnectionGate(config.max_connections)
 
         def on_connection(listener: Listener) -> Callable[[socket.socket, Any], None]:

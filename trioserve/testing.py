@@ -25,6 +25,7 @@ import trio.testing
 
 from trioserve.config import Config
 from trioserve.server import Server, open_server
+from trioserve.tls import open_contexts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -206,7 +207,7 @@ async def open_test_server(
         config = Config(**{"access_log": False, **options})
     failure: BaseException | None = None
     try:
-        async with open_server(app, config) as server:
+        async with open_server(app, config, tls=open_contexts(config)) as server:
             try:
                 yield TestServer(server)
             except BaseException as exc:

@@ -57,14 +57,17 @@ class Holder:
 
 
 @contextlib.contextmanager
-def holding(port: int, count: int) -> Iterator[Holder]:
+def holding(port: int, count: int, *more: str, module: str = __name__) -> Iterator[Holder]:
     """Holds `count` idle connections to 127.0.0.1:`port` for the length of the block.
+
+    Args:
+        module: the child's, which is given the port, the count and what else there is.
 
     Raises:
         ClientError: see Holder.wait_until_ready.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(port), str(count)],
+        [sys.executable, "-m", module, str(port), str(count), *more],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

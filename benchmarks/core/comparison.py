@@ -12,31 +12,32 @@ from benchmarks.core.rounds import figures
 from benchmarks.core.statistics import Spread, best, ratios, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from benchmarks.core.rounds import Round, Workload
     from benchmarks.core.servers import Server
 
 US = "trioserve"
-COLUMNS = (
-    "server",
-    "requests/s",
-    "x requests/s",
-    "CPU µs/request",
-    "x CPU",
-    "p50 ms",
-    "p99 ms",
-    "errors",
-)
+COLUMNS = ("server", "requests/s", "x requests/s", "CPU µs/request", "x CPU")
+#: What wrk says of latencies: heading → attribute of a measurement; and what h2load does.
+PERCENTILES = {"p50 ms": "p50_ms", "p99 ms": "p99_ms"}
+MEAN_AND_MAX = {"mean ms": "mean_ms", "max ms": "max_ms"}
 
 
-def load_table(workload: Workload, servers: Sequence[Server], rounds: Sequence[Round]) -> Table:
+def load_table(
+    workload: Workload,
+    servers: Sequence[Server],
+    rounds: Sequence[Round],
+    latencies: Mapping[str, str] = PERCENTILES,
+) -> Table:
     """Draws one workload: a row a server, with its ratios to trioserve where that was measured."""
-    rows = [_row(workload.name, server, rounds) for server in servers]
-    return Table(workload.title, COLUMNS, rows)
+    rows = [_row(workload.name, server, rounds, latencies.values()) for server in servers]
+    return Table(workload.title, (*COLUMNS, *latencies, "errors"), rows)
 
 
-def _row(workload: str, server: Server, rounds: Sequence[Round]) -> list[str]:
+def _row(
+    workload: str, server: Server, rounds: Sequence[Round], latencies: Iterable[str]
+) -> list[str]:
     def of(attribute: str) -> Spread | None:
         return spread(figures(rounds, workload, server.name, attribute))
 
@@ -49,8 +50,7 @@ def _row(workload: str, server: Server, rounds: Sequence[Round]) -> list[str]:
         over("per_second"),
         show(of("cpu_us"), 1),
         over("cpu_us"),
-        show(of("p50_ms"), 2),
-        show(of("p99_ms"), 2),
+        *(show(of(attribute), 2) for attribute in latencies),
         errors(rounds, workload, server.name),
     ]
 

@@ -11,9 +11,22 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-WRK_MISSING = "benchmarks: wrk is not installed; on Debian and Ubuntu: apt-get install wrk"
+# What is said where a load generator is missing, and where Debian and Ubuntu have it.
+TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client"}
+
+
+def missing_tool(names: Iterable[str]) -> str:
+    """Says which of these programs is not installed and how to get it; empty if all are there."""
+    for name in names:
+        if shutil.which(name) is None:
+            return (
+                f"benchmarks: {name} is not installed; on Debian and Ubuntu:"
+                f" apt-get install {TOOLS[name]}"
+            )
+    return ""
 
 
 def enter(root: Path, arguments: list[str]) -> int:
@@ -27,9 +40,6 @@ def enter(root: Path, arguments: list[str]) -> int:
         Only when the benchmarks cannot run: 2, the reason is on stderr. Otherwise this process
         has become the harness.
     """
-    if shutil.which("wrk") is None:
-        print(WRK_MISSING, file=sys.stderr)
-        return 2
     python = root / ".venv-bench" / "bin" / "python"
     try:
         prepare(root, python)

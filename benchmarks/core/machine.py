@@ -16,6 +16,8 @@ PACKAGES = (
     "trio",
     "httptools",
     "h11",
+    "h2",
+    "jh2",
     "uvicorn",
     "uvloop",
     "hypercorn",
@@ -40,14 +42,14 @@ def machine() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Lists the versions of the servers, their parts, and wrk; "absent" for what is missing."""
+    """Lists the versions of servers, parts and load generators; "absent" for what is missing."""
     found = {}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "absent"
-    return found | {"wrk": wrk_version()}
+    return found | {"wrk": wrk_version(), "h2load": h2load_version()}
 
 
 def cpu_model(cpuinfo: str) -> str:
@@ -61,3 +63,14 @@ def wrk_version() -> str:
     done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, timeout=5, check=False)
     words = (done.stdout + done.stderr).split()
     return words[1] if words[:1] == ["wrk"] and len(words) > 1 else "unknown"
+
+
+def h2load_version() -> str:
+    """Asks h2load: "h2load nghttp2/1.52.0"; only the HTTP/2 suites need it."""
+    try:
+        done = subprocess.run(
+            ["h2load", "--version"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except FileNotFoundError:
+        return "absent"
+    return done.stdout.strip().rpartition("/")[2] or "unknown"

@@ -25,6 +25,8 @@ class Measurement:
         cpu_us: user and system time of the server's whole process tree, µs a request. Steadier
             than per_second on a noisy machine.
         errors: failed requests among them.
+        p50_ms, p99_ms, mean_ms, max_ms: latencies; which of them there are is the load generator's
+            business.
     """
 
     requests: int
@@ -33,6 +35,8 @@ class Measurement:
     p50_ms: float | None
     p99_ms: float | None
     errors: int
+    mean_ms: float | None = None
+    max_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +71,6 @@ def measure(target: RunningServer, load: Callable[[], LoadResult]) -> Outcome:
         result.p50_ms,
         result.p99_ms,
         result.errors,
+        result.mean_ms,
+        result.max_ms,
     )

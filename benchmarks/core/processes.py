@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 from benchmarks.core import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from benchmarks.core.servers import Server
 
@@ -62,13 +62,16 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def running(server: Server, app: str, *extra: str) -> Iterator[RunningServer]:
+def running(
+    server: Server, app: str, *extra: str, request: Callable[[int], object] | None = None
+) -> Iterator[RunningServer]:
     """Serves `app` for the length of the block.
 
     Args:
         server: which server, in which configuration.
         app: import string of the ASGI app, importable from the working directory.
         extra: further options of the server's command line.
+        request: makes one request to a port, with get()'s errors; by default get() itself.
 
     Raises:
         StartError: it ended, or answered nothing but errors, within READY_TIMEOUT.
@@ -86,7 +89,7 @@ def running(server: Server, app: str, *extra: str) -> Iterator[RunningServer]:
                 start_new_session=True,
             )
         try:
-            ready = _wait_until_ready(process, port, log, began + READY_TIMEOUT)
+            ready = _wait_until_ready(process, port, log, began + READY_TIMEOUT, request or get)
             yield RunningServer(server, port, process, ready - began)
         finally:
             stop(process)
@@ -128,7 +131,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_until_ready(
-    process: subprocess.Popen[bytes], port: int, log: IO[bytes], deadline: float
+    process: subprocess.Popen[bytes],
+    port: int,
+    log: IO[bytes],
+    deadline: float,
+    request: Callable[[int], object],
 ) -> float:
     """Polls with whole requests; returns the moment the first one succeeded."""
     problem: Exception | None = None
@@ -137,7 +144,7 @@ def _wait_until_ready(
         if code is not None:
             raise StartError(f"did not start (exit code {code})", last_line(log))
         try:
-            get(port)
+            request(port)
         except (OSError, http.client.HTTPException) as exc:
             problem = exc
             time.sleep(0.001)

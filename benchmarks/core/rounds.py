@@ -14,13 +14,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.core.load import run_wrk
+from benchmarks.core.load import LoadResult, run_wrk
 from benchmarks.core.measure import Failure, Measurement, Outcome, measure
 from benchmarks.core.processes import RunningServer, StartError, get, running
 from benchmarks.core.statistics import rotate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from benchmarks.core.options import Options
@@ -51,11 +52,34 @@ class Workload:
     post: bytes | None = None
     script: Path | None = None
 
+    def fetch(self, port: int) -> bytes:
+        """Makes the request once; returns the response's body. Raises what get() does."""
+        return get(port, self.path, "GET" if self.post is None else "POST", self.post)
+
+    def load(self, port: int, seconds: int, per_second: float | None) -> LoadResult:
+        """Makes the request for so long.
+
+        Args:
+            per_second: what the warm-up found; None during the warm-up.
+
+        Raises:
+            LoadError: the load generator failed.
+        """
+        url = f"http://127.0.0.1:{port}{self.path}"
+        return run_wrk(url, connections=self.connections, seconds=seconds, script=self.script)
+
 
 def run_rounds(
-    app: str, servers: Sequence[Server], workloads: Sequence[Workload], options: Options
+    app: str,
+    servers: Sequence[Server],
+    workloads: Sequence[Workload],
+    options: Options,
+    start: Callable[[Server, str], AbstractContextManager[RunningServer]] = running,
 ) -> list[Round]:
     """Measures all workloads on all servers, options.rounds times.
+
+    Args:
+        start: serves an app for the length of a block, or raises StartError.
 
     Errors handled here: a server that does not start, answers wrongly, or fails under load is a
     Failure in its place, and the others go on.
@@ -65,7 +89,7 @@ def run_rounds(
         order = rotate(servers, number)
         outcomes: Round = {workload.name: {} for workload in workloads}
         with contextlib.ExitStack() as stack:
-            fleet = {server.name: _start(stack, server, app) for server in order}
+            fleet = {server.name: _start(stack, server, start(server, app)) for server in order}
             for workload in workloads:
                 for server in order:
                     outcome = _turn(fleet[server.name], workload, options)
@@ -97,9 +121,11 @@ def progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _start(stack: contextlib.ExitStack, server: Server, app: str) -> RunningServer | Failure:
+def _start(
+    stack: contextlib.ExitStack, server: Server, starting: AbstractContextManager[RunningServer]
+) -> RunningServer | Failure:
     try:
-        return stack.enter_context(running(server, app))
+        return stack.enter_context(starting)
     except StartError as exc:
         progress(f"{server.name}: {exc}: {exc.log}")
         return Failure(str(exc))
@@ -109,22 +135,15 @@ def _turn(target: RunningServer | Failure, workload: Workload, options: Options)
     """One server's turn: one request that is checked, a warm-up, the measurement."""
     if isinstance(target, Failure):
         return target
-    method = "GET" if workload.post is None else "POST"
     try:
-        body = get(target.port, workload.path, method, workload.post)
+        body = workload.fetch(target.port)
     except (OSError, http.client.HTTPException) as exc:
         return Failure(f"no right response ({exc})")
     if not workload.is_right(body):
         return Failure(f"wrong response ({len(body)} bytes)")
-    url = f"http://127.0.0.1:{target.port}{workload.path}"
 
-    def load(seconds: int) -> Outcome:
-        return measure(
-            target,
-            lambda: run_wrk(
-                url, connections=workload.connections, seconds=seconds, script=workload.script
-            ),
-        )
+    def load(seconds: int, per_second: float | None = None) -> Outcome:
+        return measure(target, lambda: workload.load(target.port, seconds, per_second))
 
     warm = load(options.warm_up_seconds)
-    return warm if isinstance(warm, Failure) else load(options.seconds)
+    return warm if isinstance(warm, Failure) else load(options.seconds, warm.per_second)

@@ -6,7 +6,11 @@ All run one worker process without an access log, and log nothing below a warnin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.core.certificates import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class Server:
         module: run as `python -m module`.
         arguments: its command line; {bind}, {port} and {app} are filled in.
         keep_alive: the option that sets the keep-alive timeout in seconds, where a suite needs it.
+        tls: the options of TLS, where a suite needs it; {cert} and {key} are filled in.
     """
 
     name: str
@@ -26,11 +31,17 @@ class Server:
     module: str
     arguments: str
     keep_alive: str | None = None
+    tls: str = "--certfile {cert} --keyfile {key}"
 
     def command(self, python: str, app: str, port: int, *extra: str) -> list[str]:
         """Builds the argument vector that serves `app` on 127.0.0.1:`port`."""
         filled = self.arguments.format(bind=f"127.0.0.1:{port}", port=port, app=app)
         return [python, "-m", self.module, *extra, *filled.split()]
+
+    def with_tls(self, certificate: Certificate) -> Server:
+        """The same server over TLS."""
+        options = self.tls.format(cert=certificate.cert, key=certificate.key)
+        return replace(self, arguments=f"{options} {self.arguments}")
 
 
 TRIOSERVE = "--bind {bind} --http %s --no-access-log --log-level warning {app}"
@@ -38,10 +49,11 @@ UVICORN = (
     "--host 127.0.0.1 --port {port} --http %s --loop %s --workers 1"
     " --no-access-log --log-level warning {app}"
 )
-HYPERCORN = "-k trio -w 1 --bind {bind} --log-level warning {app}"
+HYPERCORN = "-k %s -w 1 --bind {bind} --log-level warning {app}"
 GUNICORN = "-k asgi -w 1 --bind {bind} --no-control-socket --log-level warning {app}"
+GUNICORN_HTTP2 = "--http-protocols h2,h1 --http2-cleartext prior-knowledge "
 GRANIAN = (
-    "--interface asgi --http 1 --no-ws --workers 1 --runtime-threads 1"
+    "--interface asgi --http %s --no-ws --workers 1 --runtime-threads 1"
     " --host 127.0.0.1 --port {port} --no-access-log --log-level warning {app}"
 )
 
@@ -70,9 +82,51 @@ SERVERS = {
             UVICORN % ("httptools", "asyncio"),
         ),
         Server("uvicorn-h11", "uvicorn, h11, asyncio", "uvicorn", UVICORN % ("h11", "asyncio")),
-        Server("hypercorn-trio", "hypercorn -k trio", "hypercorn", HYPERCORN),
-        Server("anycorn-trio", "anycorn -k trio", "anycorn", HYPERCORN),
+        Server("hypercorn-trio", "hypercorn -k trio", "hypercorn", HYPERCORN % "trio"),
+        Server("anycorn-trio", "anycorn -k trio", "anycorn", HYPERCORN % "trio"),
         Server("gunicorn-asgi", "gunicorn -k asgi", "gunicorn", GUNICORN),
-        Server("granian", "granian", "granian", GRANIAN),
+        Server("granian", "granian", "granian", GRANIAN % "1"),
+        # For HTTP/2 only, with those above that take both from one port.
+        *(
+            Server(
+                f"trioserve-{engine}",
+                f"trioserve --http2-engine {engine}",
+                "trioserve",
+                f"--http2-engine {engine} " + TRIOSERVE % "httptools",
+            )
+            for engine in ("h2", "jh2")
+        ),
+        *(
+            Server(
+                f"trioserve-{profile}",
+                f"trioserve --http2-profile {profile}",
+                "trioserve",
+                f"--http2-profile {profile} " + TRIOSERVE % "httptools",
+            )
+            for profile in ("conservative", "high-concurrency")
+        ),
+        Server("hypercorn-uvloop", "hypercorn -k uvloop", "hypercorn", HYPERCORN % "uvloop"),
+        Server("gunicorn-http2", "gunicorn -k asgi", "gunicorn", GUNICORN_HTTP2 + GUNICORN),
+        Server(
+            "granian-http2",
+            "granian",
+            "granian",
+            GRANIAN % "2",
+            tls="--ssl-certificate {cert} --ssl-keyfile {key}",
+        ),
+    )
+}
+
+#: Libraries of HTTP/2 in the smallest program that answers: a ceiling for a server built on them.
+LIBRARIES = {
+    server.name: server
+    for server in (
+        Server(
+            f"{library}-alone",
+            f"{library} alone in a Trio loop",
+            "benchmarks.apps.http2_alone",
+            f"--port {{port}} {library}",
+        )
+        for library in ("h2", "jh2")
     )
 }

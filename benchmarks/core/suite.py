@@ -23,6 +23,7 @@ class Suite:
         about: the section's first paragraph: what is measured, how.
         servers: names of those it can measure; --servers picks among them.
         run: measures; a server that fails is part of its findings, not an exception.
+        tools: load generators that have to be installed.
     """
 
     name: str
@@ -30,3 +31,4 @@ class Suite:
     about: str
     servers: tuple[str, ...]
     run: Callable[[Options, Sequence[Server]], Findings]
+    tools: tuple[str, ...] = ("wrk",)

@@ -16,6 +16,8 @@ from benchmarks.suites import (
     dirty_payloads,
     dirty_stash,
     dirty_streams,
+    http2,
+    http2_profiles,
     idle,
     memory,
     plaintext,
@@ -26,7 +28,7 @@ from benchmarks.suites import (
 DIRTY = (dirty_calls, dirty_payloads, dirty_streams, dirty_stash, dirty_memory, dirty_codec)
 SUITES = {
     module.SUITE.name: module.SUITE
-    for module in (plaintext, starlette, idle, memory, start, *DIRTY)
+    for module in (plaintext, starlette, http2, http2_profiles, idle, memory, start, *DIRTY)
 }
 #: Names on the command line that stand for several suites.
 GROUPS = {"dirty": [module.SUITE.name for module in DIRTY]}

@@ -54,8 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(params=KINDS)
 def serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Serving:
     """Each test that asks for this runs over each kind of transport."""
-    param: Any = request.param
-    kind, version = param if isinstance(param, tuple) else (param, "1.1")
+    version: Version = "1.1"
+    kind: Kind
+    if isinstance(request.param, tuple):
+        kind, version = request.param
+    else:
+        kind = request.param
     if kind == "stream":
         monkeypatch.setattr(ReadinessWatcher, "supported", False)
     elif kind == "epoll" and not ReadinessWatcher.supported:

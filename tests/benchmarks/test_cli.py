@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks import cli
 from benchmarks.core import results
-from benchmarks.core.environment import fingerprint
+from benchmarks.core.environment import fingerprint, missing_tool
 from benchmarks.core.machine import cpu_model
 from benchmarks.core.options import QUICK, Options
-from benchmarks.suites import GROUPS
+from benchmarks.suites import GROUPS, SUITES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +66,16 @@ def test_without_wrk_one_line_says_how_to_get_it(
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     assert cli.main([]) == 2
     assert "apt-get install wrk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suite", ["http2", "http2_profiles"])
+def test_without_h2load_one_line_says_so_to_those_that_need_it(
+    suite: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "h2load" else name)
+    assert cli.main([suite]) == 2
+    assert "apt-get install nghttp2-client" in capsys.readouterr().err
+    assert missing_tool(SUITES["plaintext"].tools) == ""
 
 
 def test_results_of_other_suites_are_kept_in_both_files(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.core.load import LoadError, LoadResult, parse_wrk
+from benchmarks.core.load import LoadError, LoadResult, parse_h2load, parse_wrk
 
 OUTPUT = """\
 Running 4s test @ http://127.0.0.1:8000/
@@ -54,3 +54,73 @@ def test_a_load_that_got_no_response_has_no_percentiles_to_speak_of() -> None:
 def test_output_without_totals_is_an_error(output: str) -> None:
     with pytest.raises(LoadError, match="no totals"):
         parse_wrk(output)
+
+
+H2LOAD = """\
+starting benchmark...
+spawning thread #0: 8 total client(s). 4000 total requests
+Application protocol: h2c
+progress: 100% done
+
+finished in 664.25ms, 6021.79 req/s, 212.92KB/s
+requests: 4000 total, 4000 started, 4000 done, 4000 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 4000 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 141.44KB (144832) total, 7.94KB (8128) headers (space savings 98.46%), 50.78KB data
+                     min         max         mean         sd        +/- sd
+time for request:      973us      1.25s     20.78ms      7.59ms    76.40%
+time for connect:      120us       410us       235us        90us    75.00%
+time to 1st byte:     8.88ms     45.03ms     30.72ms     13.20ms    50.00%
+req/s           :     753.09      769.32      760.73        6.96    62.50%
+"""
+COUNTS = "4000 started, 4000 done, 4000 succeeded, 0 failed, 0 errored, 0 timeout"
+
+
+def test_h2loads_totals_and_latencies_are_read() -> None:
+    assert parse_h2load(H2LOAD) == LoadResult(4000, 6021.79, None, None, 0, 20.78, 1250.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "done", "errors"),
+    [
+        # a connection closed too early
+        (
+            "3000 started, 2900 done, 2890 succeeded, 1110 failed, 1100 errored, 0 timeout",
+            2900,
+            1110,
+        ),
+        # other statuses
+        ("4000 started, 4000 done, 3990 succeeded, 10 failed, 0 errored, 0 timeout", 4000, 10),
+        # silence
+        ("4000 started, 3872 done, 3872 succeeded, 128 failed, 0 errored, 128 timeout", 3872, 128),
+    ],
+)
+def test_all_that_did_not_succeed_over_http2_is_an_error(
+    counts: str, done: int, errors: int
+) -> None:
+    result = parse_h2load(H2LOAD.replace(COUNTS, counts))
+    assert (result.requests, result.errors) == (done, errors)
+
+
+def test_a_server_that_is_not_there_answers_nothing() -> None:
+    counts = "0 started, 0 done, 0 succeeded, 4000 failed, 4000 errored, 0 timeout"
+    output = H2LOAD.replace("Application protocol: h2c\n", "").replace(COUNTS, counts)
+    with pytest.raises(LoadError, match="did not speak HTTP/2 but nothing"):
+        parse_h2load(output)
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "words"),
+    [
+        ("protocol: h2c", "protocol: http/1.1", "did not speak HTTP/2 but http/1.1"),
+        ("finished in", "gave up in", "no totals"),
+        ("requests: 4000", "requests: some", "no totals"),
+        ("time for request", "time of request", "no totals"),
+        ("4000 succeeded", "4001 succeeded", "contradict"),
+        ("4000 started", "3999 started", "contradict"),
+        ("0 errored", "7 errored", "contradict"),
+    ],
+)
+def test_h2loads_words_are_taken_strictly(said: str, instead: str, words: str) -> None:
+    assert said in H2LOAD
+    with pytest.raises(LoadError, match=words):
+        parse_h2load(H2LOAD.replace(said, instead))

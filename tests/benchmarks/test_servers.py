@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.cli import CHOICE
-from benchmarks.core.servers import SERVERS
+from benchmarks.core.certificates import Certificate
+from benchmarks.core.servers import LIBRARIES, SERVERS
 from benchmarks.dirty.contenders import US
 from benchmarks.suites import SUITES
 
@@ -24,6 +27,27 @@ def test_every_server_is_quiet_and_local(name: str) -> None:
     assert command[command.index("--log-level") + 1] == "warning"
     assert any("127.0.0.1" in word for word in command)
     assert any("8123" in word for word in command)
+
+
+@pytest.mark.parametrize("name", [*SERVERS, *LIBRARIES])
+def test_every_server_can_be_given_a_certificate(name: str) -> None:
+    server = (SERVERS | LIBRARIES)[name].with_tls(Certificate(Path("c.pem"), Path("k.pem")))
+    words = server.command("python", "m:app", 8123)
+    assert words.index("c.pem") < words.index("k.pem") < len(words) - 1
+    assert server.name == name
+
+
+@pytest.mark.parametrize("library", ["h2", "jh2"])
+def test_a_library_alone_has_the_port_and_no_app(library: str) -> None:
+    command = LIBRARIES[f"{library}-alone"].command("python", "m:app", 8123)
+    assert command == [
+        "python",
+        "-m",
+        "benchmarks.apps.http2_alone",
+        "--port",
+        "8123",
+        library,
+    ]
 
 
 @pytest.mark.parametrize("name", SUITES)

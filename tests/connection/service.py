@@ -7,6 +7,7 @@ kind    server's transport              what the client has
 memory  StreamTransport                 a memory stream, which takes whatever is sent
 socket  SocketTransport over TCP        a socket, whose buffers can be made small
 stream  StreamTransport over TCP        the same: what serves where there is no epoll
+tls     StreamTransport over TLS        the same
 ======  ==============================  ====================================================
 
 Time is virtual for all of them (the ``clock`` fixture): see tests/transports/links.py.
@@ -22,6 +23,8 @@ import h11
 import trio
 import trio.testing
 
+from tests.tls.authority import contexts
+from tests.tls.client import TlsClientStream
 from tests.transports.links import reset_on_close, tcp_pair
 from trioserve.addresses import format_bound
 from trioserve.config import Config
@@ -48,8 +51,8 @@ __all__ = [
     "text_app",
 ]
 
-Kind: TypeAlias = Literal["memory", "socket", "stream"]
-KINDS: Final[tuple[Kind, ...]] = ("memory", "socket", "stream")
+Kind: TypeAlias = Literal["memory", "socket", "stream", "tls"]
+KINDS: Final[tuple[Kind, ...]] = ("memory", "socket", "stream", "tls")
 
 #: Seconds, real and virtual: longer than anything that a test waits for.
 PATIENCE: Final = (30, 1000)
@@ -187,11 +190,16 @@ class Service:
         self.server.accept_socket(
             server,
             client.getsockname(),
-            address=format_bound(server.getsockname(), server.family),
+            address=format_bound(server.getsockname(), server.family, scheme=self._scheme),
             on_closed=self._count,
         )
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
-        return self._add(Client(stream, client))
+        secure = TlsClientStream(stream) if self.kind == "tls" else stream
+        return self._add(Client(secure, client))
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.kind == "tls" else "http"
 
     def _add(self, client: Client) -> Client:
         self.clients.append(client)
@@ -223,7 +231,10 @@ async def open_service(
     config = Config().with_changes(**{"lifespan": "off", "access_log": False, **options})
     service: Service | None = None
     try:
-        async with open_server(app, config) as server:
+        # A client that says nothing doesn't begin TLS, either: the same timeout is to find it.
+        timeout = config.header_timeout
+        tls = contexts(tls_handshake_timeout=timeout) if kind == "tls" else None
+        async with open_server(app, config, tls=tls) as server:
             service = Service(kind, server)
             virtual = isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
             with trio.fail_after(PATIENCE[virtual]):

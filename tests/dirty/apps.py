@@ -18,8 +18,17 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
+import trio.lowlevel
 
-from trioserve.dirty import DirtyApp, cancelled, get_blocking_client, get_client, stash
+from trioserve.dirty import (
+    BlockingDirtyClient,
+    DirtyApp,
+    DirtyError,
+    cancelled,
+    get_blocking_client,
+    get_client,
+    stash,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -47,8 +56,22 @@ class Visitor:
         self._socket.close()
 
 
+class Leaving:
+    """A descriptor that makes no method: it leaves."""
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        raise LeavingError
+
+    def __call__(self) -> None:
+        """So that it counts as an action."""
+
+
 class SyncWork(DirtyApp):
     """Actions in threads."""
+
+    unbindable = Leaving()
 
     def init(self) -> None:
         self.count = 0
@@ -77,6 +100,14 @@ class SyncWork(DirtyApp):
         for number in range(count):
             yield b"x" * size if size else number
 
+    def compute(self, seconds: float) -> int:
+        """Holds the interpreter's lock as much as it can."""
+        end = time.monotonic() + seconds
+        number = 0
+        while time.monotonic() < end:
+            number += sum(range(1000))
+        return number
+
     def increment(self) -> int:
         self.count += 1
         return self.count
@@ -99,7 +130,7 @@ class SyncWork(DirtyApp):
         visitor.leave()
         return "late"
 
-    def numbers(self, gate: str) -> Iterator[int]:
+    def numbers(self, gate: str, pause: float = 0) -> Iterator[int]:
         """Numbers without end; says when it is closed."""
         visitor = Visitor(gate)
         number = 0
@@ -107,6 +138,8 @@ class SyncWork(DirtyApp):
             while True:
                 yield number
                 number += 1
+                if pause:
+                    time.sleep(pause)
         finally:
             visitor.say("closed", number)
             visitor.leave()
@@ -135,12 +168,40 @@ class SyncWork(DirtyApp):
             os._exit(0)
         return pid
 
+    def fork_and(self, gate: str, what: str) -> Any:
+        """Forks; the child goes on as if it were the worker. The pids of both."""
+        pid = os.fork()
+        if pid:
+            return [os.getpid(), pid]
+        Visitor(gate, what)  # it stays until the process ends
+        if what == "raise":
+            raise ValueError("in the child")
+        if what == "exit":
+            sys.exit(7)
+        if what == "unsendable":
+            return object()
+        return "from the child"
+
+    def fork_items(self, gate: str) -> Iterator[Any]:
+        pid = os.fork()
+        if pid:
+            yield [os.getpid(), pid]
+            return
+        Visitor(gate, "items")
+        while True:
+            yield "from the child"
+
+    def wait_for(self, pid: int) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
     def leave_by(self, name: str) -> None:
         raise {
             "SystemExit": SystemExit(3),
             "KeyboardInterrupt": KeyboardInterrupt(),
             "BaseException": BaseException("base"),
             "SilentError": SilentError(),
+            "LeavingError": LeavingError(),
+            "surrogates": OddError("bad \udc80 text"),
             "StopIteration": StopIteration(1),
         }[name]
 
@@ -175,6 +236,9 @@ class SyncWork(DirtyApp):
     def environment(self) -> dict[str, Any]:
         return {"socket": os.environ.get("TRIOSERVE_DIRTY_SOCKET"), "path": sys.path}
 
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
     def log(self, text: str) -> None:
         logging.getLogger("trioserve.error").warning(text)
 
@@ -182,6 +246,21 @@ class SyncWork(DirtyApp):
 
     def call_blocking(self, app: str, action: str, *args: Any) -> Any:
         return get_blocking_client().execute(app, action, *args)
+
+    def call_other(self, path: str, app: str, action: str, *args: Any) -> Any:
+        """Of the pool there."""
+        with BlockingDirtyClient(path) as client:
+            return client.execute(app, action, *args)
+
+    def call_and_go_on(self, gate: str, app: str, action: str, *args: Any) -> str:
+        """Says what becomes of a call that it makes."""
+        visitor = Visitor(gate)
+        try:
+            get_blocking_client().execute(app, action, *args)
+            visitor.say("well")
+        except DirtyError as exc:
+            visitor.say(type(exc).__name__, str(exc))
+        return visitor.wait()
 
     def put(self, table: str, key: str, value: Any) -> None:
         stash.put(table, key, value)
@@ -201,6 +280,10 @@ class Work(SyncWork):
 
     async def asame(self, value: Any) -> Any:
         return value
+
+    async def block_the_loop(self, seconds: float) -> float:
+        time.sleep(seconds)  # noqa: ASYNC251  that is what it is for
+        return seconds
 
     async def asleep(self, seconds: float) -> float:
         await trio.sleep(seconds)
@@ -254,6 +337,17 @@ class Work(SyncWork):
     async def aexit(self, code: int) -> None:
         os._exit(code)
 
+    async def afork_and(self, gate: str, what: str) -> Any:
+        result = self.fork_and(gate, what)
+        if what == "wait" and isinstance(result, str):
+            await trio.lowlevel.checkpoint()  # in the child
+            os._exit(99)
+        return result
+
+    async def afork_items(self, gate: str) -> AsyncIterator[Any]:
+        for item in self.fork_items(gate):
+            yield item
+
     async def aleave_by(self, name: str) -> None:
         self.leave_by(name)
 
@@ -280,6 +374,11 @@ class Work(SyncWork):
     async def call(self, app: str, action: str, *args: Any) -> Any:
         return await get_client().execute(app, action, *args)
 
+    async def call_itself(self, times: int) -> int:
+        if times == 0:
+            return 0
+        return 1 + int(await get_client().execute(f"{__name__}:Work", "call_itself", times - 1))
+
     async def stream(self, app: str, action: str, *args: Any) -> AsyncIterator[Any]:
         async with get_client().stream(app, action, *args) as items:
             async for item in items:
@@ -299,6 +398,19 @@ class SilentError(Exception):
 
     def __str__(self) -> str:
         raise RuntimeError("I won't say")
+
+
+class LeavingError(Exception):
+    """One that leaves when it is asked what it is."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class OddError(BaseException):
+    """One of which UTF-8 can't hold the name."""
+
+    __qualname__ = "Odd\udc80Error"
 
 
 class Other(Work):
@@ -343,6 +455,12 @@ class Greedy(Work):
     def grow(self, size: int) -> int:
         self.ballast = bytearray(os.urandom(1)) * size
         return os.getpid()
+
+
+class Heavy(Work):
+    """Weighs more than it may from the start."""
+
+    max_rss: ClassVar[int | None] = 1
 
 
 class SyncJournal(DirtyApp):
@@ -429,6 +547,15 @@ class Versioned(DirtyApp):
         return self.version
 
 
+class MayStart(Work):
+    """Can be initialised while a file is there."""
+
+    def init(self) -> None:
+        super().init()
+        if not os.path.exists(os.environ["TEST_MAY_START"]):
+            raise RuntimeError("the file has gone")
+
+
 class NoStart(DirtyApp):
     """Can't be initialised."""
 
@@ -441,6 +568,20 @@ class ExitsAtStart(DirtyApp):
 
     def init(self) -> None:
         sys.exit("no licence")
+
+
+class LeavesSilently(DirtyApp):
+    """Raises in ``init`` what can't say what it is."""
+
+    def init(self) -> None:
+        raise LeavingError
+
+
+class OddAtStart(DirtyApp):
+    """Raises in ``init`` what UTF-8 can't hold."""
+
+    async def init(self) -> None:
+        raise OddError("bad \udc80 text")
 
 
 class DiesAtStart(DirtyApp):
@@ -457,9 +598,21 @@ class FailsToClose(Work):
         raise RuntimeError("close failed")
 
 
+class LeavesAtTheEnd(Work):
+    """Its ``close`` leaves."""
+
+    def close(self) -> None:
+        sys.exit("goodbye")
+
+
 def write_to_log(worker: Any) -> None:
     """A hook in the worker."""
     worker.apps["tests.dirty.apps:Work"].count = 1000
+
+
+def leave_worker(worker: Any) -> None:
+    """A hook in the worker that leaves."""
+    sys.exit(5)
 
 
 def raise_in_worker(worker: Any) -> None:

@@ -13,7 +13,7 @@ from tests.dirty.raw_peer import PATIENCE, RawPeer
 from trioserve.dirty import frames, tlv
 from trioserve.dirty.calls import Call
 from trioserve.dirty.frames import FrameType
-from trioserve.dirty.sessions import Session
+from trioserve.dirty.sessions import Backlog, Session
 from trioserve.dirty.tables import StashTables
 
 if TYPE_CHECKING:
@@ -112,12 +112,12 @@ class Served:
         ended: the session has.
     """
 
-    def __init__(self, max_frame_size: int) -> None:
+    def __init__(self, max_frame_size: int, backlog: Backlog | None = None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.peer = RawPeer(ours)
         self.backend = FakeBackend()
         self.tables = StashTables()
-        self.session = Session(theirs, self.backend, self.tables, max_frame_size)
+        self.session = Session(theirs, self.backend, self.tables, max_frame_size, backlog)
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
 
@@ -134,10 +134,13 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    *, hello: bool = False, max_frame_size: int = frames.DEFAULT_MAX_FRAME_SIZE
+    *,
+    hello: bool = False,
+    max_frame_size: int = frames.DEFAULT_MAX_FRAME_SIZE,
+    backlog: Backlog | None = None,
 ) -> AsyncIterator[Served]:
     """A session around the block; ``hello``: its client says so. After the block, it has ended."""
-    served = Served(max_frame_size)
+    served = Served(max_frame_size, backlog)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(served.run)
         if hello:

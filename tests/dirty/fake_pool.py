@@ -42,8 +42,9 @@ class FakeCall(Call):
     def __init__(
         self, app_path: str, action: str, timeout: float = math.inf, parent: int = 0, size: int = 0
     ) -> None:
+        trace = frames.Trace(parent, 0) if parent else None
         parts = frames.request_payload(app_path, action, [b"x" * size])
-        super().__init__(app_path, action, parts, timeout, parent)
+        super().__init__(app_path, action, parts, timeout, trace)
         self.chunks: list[Any] = []
         self.results: list[Any] = []
         self.errors: list[DirtyError] = []
@@ -227,7 +228,8 @@ class FakePool(Pool):
 
     Attributes:
         now: seconds.
-        expected: whether a worker is thought to come.
+        expected: whether a worker is thought to be there, or to come.
+        coming: whether one more is.
         own_threads: app path → ``threads`` of its class.
     """
 
@@ -241,12 +243,14 @@ class FakePool(Pool):
     ) -> None:
         self.now = 1000.0
         self.expected = True
+        self.coming = False
         self.own_threads = own_threads or {}
         self._pids = iter(range(1, 10**6))
         super().__init__(
             [App(path, timeout) for path in paths or ("a:A",)],
             queue_size=queue_size,
             is_expected=lambda path: self.expected,
+            is_coming=lambda path: self.coming,
             clock=lambda: self.now,
             **options,
         )

@@ -206,6 +206,10 @@ def test_an_error_names_the_app_as_its_caller_does() -> None:
 
 
 def test_an_app_without_actions_says_so() -> None:
+    many = type("Many", (DirtyApp,), {f"act{n:03}": lambda self: None for n in range(100)})
+    with pytest.raises(DirtyAppError, match=r"act018, act019 … and 80 more") as caught:
+        resolve(many(), "x")
+    assert len(str(caught.value)) < 500
     with pytest.raises(DirtyAppError, match=r"its actions are: none$"):
         resolve(DirtyApp(), "x")
 
@@ -411,7 +415,7 @@ def test_it_imports_no_trio_and_nothing_of_the_http_wing() -> None:
     )
     loaded = set(done.stdout.split())
     ours = {name for name in loaded if name.startswith("trioserve.")}
-    allowed = {"dirty", "dirty.app", "dirty.app_loading", "dirty.errors"}
+    allowed = {"dirty", "dirty.app", "dirty.app_loading", "dirty.descriptions", "dirty.errors"}
     allowed |= {"errors", "import_strings", "suggestions"}
     assert ours <= {f"trioserve.{name}" for name in allowed}
     assert not {"trio", "attr", "asyncio", "socket"} & loaded

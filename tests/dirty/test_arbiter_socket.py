@@ -14,11 +14,19 @@ import trio
 import trio.testing
 
 from tests.dirty.raw_peer import PATIENCE, connected_to
-from trioserve.dirty import frames, open_dirty_client, open_dirty_pool
-from trioserve.dirty.errors import DirtyAppError, DirtyAppNotFoundError, DirtyWorkerError
+from trioserve.dirty import BlockingDirtyClient, frames, open_dirty_client, open_dirty_pool
+from trioserve.dirty.errors import (
+    DirtyAppError,
+    DirtyAppNotFoundError,
+    DirtyConnectionError,
+    DirtyOverloadedError,
+    DirtyWorkerError,
+)
 from trioserve.dirty.frames import STREAM_WINDOW, FrameType, StashOp
 
 if TYPE_CHECKING:
+    import logging
+
     from trioserve.dirty import DirtyClient
 
 ECHO = "tests.dirty.socket_apps:Echo"
@@ -95,6 +103,39 @@ async def test_a_bad_client_does_not_harm_others(tmp_path: Path) -> None:
             await good.send(frames.stash(1, StashOp.INCR, "t", "n"))
             assert await good.result(1) == 1
             assert await client.stash.get("t", "n") == 1
+
+
+async def test_connections_beyond_a_limit_are_refused_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records: list[logging.LogRecord]
+) -> None:
+    monkeypatch.setattr("trioserve.dirty.arbiter._MAX_CONNECTIONS", 3)
+    path = str(tmp_path / "dirty.sock")
+    async with open_dirty_pool("no.such:App", dirty_socket=path):
+        with contextlib.ExitStack() as stack:
+            peers = [stack.enter_context(connected_to(path)) for _ in range(3)]
+            for peer in peers:
+                await peer.say_hello()
+            for _ in range(2):
+                with connected_to(path) as late:
+                    error = await late.error(0)
+                    assert isinstance(error, DirtyOverloadedError)
+                    assert str(error) == "3 connections are open already"
+                    with pytest.raises(EOFError):
+                        await late.receive()
+            async with open_dirty_client(path) as client:
+                with pytest.raises(DirtyConnectionError, match="3 connections are open"):
+                    await client.status()
+            blocking = stack.enter_context(BlockingDirtyClient(path))
+            with pytest.raises(DirtyOverloadedError, match="3 connections are open"):
+                await trio.to_thread.run_sync(blocking.status)
+            peers[0].close()
+            async with open_dirty_client(path) as client:
+                while True:
+                    with contextlib.suppress(DirtyConnectionError):
+                        await client.status()
+                        break
+        said = [record for record in records if "are refused" in record.getMessage()]
+        assert len(said) == 1
 
 
 async def test_all_sessions_end_with_the_pool(tmp_path: Path) -> None:

@@ -159,8 +159,10 @@ def test_status_and_manage(client: BlockingDirtyClient) -> None:
     assert client.status()["worker_count"] == 2
     with pytest.raises(ValueError, match='must be "add" or "remove"'):
         client.manage("more")
-    with pytest.raises(DirtyError, match="1 or more"):
+    with pytest.raises(ValueError, match="count must be 1 or more, got 0"):
         client.manage("add", 0)
+    with pytest.raises(TypeError, match="count must be an int"):
+        client.manage("add", "1")  # type: ignore[arg-type]
 
 
 # -- actions that call ----------------------------------------------------------------------

@@ -287,10 +287,10 @@ def test_a_request_with_a_wrong_count_is_refused() -> None:
 def test_a_relay_reads_what_it_needs_of_a_request_in_any_order_of_its_keys(
     app_path: str, action: str, timeout: float | None, parent: int | None, rng: Any
 ) -> None:
-    trace = None if parent is None else {"call": parent}
+    trace = None if parent is None else {"call": parent, "worker": 2**62}
     parts = frames.request(1, app_path, action, [1, "x"], {"k": 2}, timeout, trace)
     payload = payload_of(parts)
-    expected = (app_path, action, timeout, parent or 0)
+    expected = (app_path, action, timeout, parent and frames.Trace(parent, 2**62))
     assert frames.read_call(payload) == expected
     assert frames.read_call(memoryview(payload)) == expected
     fields = list(tlv.decode(payload).items())
@@ -304,8 +304,12 @@ def test_a_relay_reads_what_it_needs_of_a_request_in_any_order_of_its_keys(
         ({"app_path": 1, "action": "f"}, "app_path to be a str, got int"),
         ({"app_path": "a", "action": "f", "timeout": 0.0, "args": []}, "timeout to be above 0"),
         ({"app_path": "a", "action": "f", "timeout": "1"}, "timeout to be a float, got str"),
-        ({"app_path": "a", "action": "f", "trace": {"call": -1}}, "a trace's 'call' to be an id"),
-        ({"app_path": "a", "action": "f", "trace": {"call": True}}, "a trace's 'call' to be an id"),
+        ({"app_path": "a", "action": "f", "trace": {"call": -1}}, "of a trace to be an id"),
+        ({"app_path": "a", "action": "f", "trace": {"call": True}}, "of a trace to be an id"),
+        (
+            {"app_path": "a", "action": "f", "trace": {"call": 1, "worker": "x"}},
+            "of a trace to be an id",
+        ),
         ({"app_path": "a", "action": "f", "trace": 5}, "trace to be a dict, got int"),
         ([], "expected a dict"),
     ],
@@ -316,13 +320,13 @@ def test_a_relay_refuses_a_request_without_what_it_needs(fields: Any, message: s
 
 
 def test_a_relay_refuses_every_beginning_of_what_it_reads() -> None:
-    trace = {"call": 3}
+    trace = {"call": 3, "worker": 4}
     payload = bytes(payload_of(frames.request(1, "a:B", "f", [], {}, 1.5, trace)))
     head = payload.index(b"args") + 5
     for size in range(head):
         with pytest.raises(DirtyProtocolError):
             frames.read_call(payload[:size])
-    assert frames.read_call(payload[:head]) == ("a:B", "f", 1.5, 3)
+    assert frames.read_call(payload[:head]) == ("a:B", "f", 1.5, (3, 4))
 
 
 def test_manage_comes_back() -> None:

@@ -22,6 +22,7 @@ from trioserve.dirty.frames import STREAM_WINDOW, FrameReader, FrameType
 from trioserve.dirty.jobs import AsyncJob, SyncJob
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from trioserve.dirty.frames import Payload
@@ -134,6 +135,19 @@ async def test_a_lane_runs_no_more_jobs_at_a_time_than_it_has_slots(
         assert await bench.hear_result(number) == number
         assert len(started) <= number + 3
     assert sorted(started) == [0, 1, 2, 3]
+
+
+async def test_a_job_that_fails_to_say_how_it_failed_frees_its_slot_all_the_same(
+    bench: Bench, threads: Threads, records: list[logging.LogRecord]
+) -> None:
+    def fail() -> None:
+        raise SystemExit(3)
+
+    for number in range(5):  # more than there are threads
+        threads.crew.start(threads.single, number, fail)
+    threads.start(bench.sync(9, lambda: "well"))
+    assert await bench.hear_result(9) == "well"
+    assert [record.exc_info is not None for record in records] == [True] * 5
 
 
 async def test_a_full_lane_holds_up_no_other(bench: Bench, threads: Threads) -> None:
@@ -410,3 +424,44 @@ def test_jobs_of_one_read_run_in_their_order_and_beside_each_other_where_there_a
     assert end.wait(PATIENCE)
     assert order == list(range(50))
     single.end()
+
+
+# -- buffers that are used again ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("size", [20_000, 200_000])
+async def test_an_item_is_what_it_was_when_it_was_given(
+    bench: Bench, busy: bool, size: int
+) -> None:
+    """Large ones are sent without a copy; the socket takes 32 KiB, and in a step only the first."""
+
+    async def items() -> AsyncIterator[bytearray]:
+        buffer = bytearray(size)
+        for number in range(20):
+            buffer[:] = bytes((number,)) * size
+            yield buffer
+
+    bench.channel._is_busy = busy
+    job = bench.task(1, items)
+    job.credit = 1 << 40
+    bench.nursery.start_soon(job.run)
+    for number in range(20):
+        frame_type, _, payload = await bench.hear()
+        assert frame_type == FrameType.CHUNK
+        assert frames.decode_data(payload) == bytes((number,)) * size
+    assert (await bench.hear())[0] == FrameType.END
+
+
+async def test_a_result_is_what_it_was_when_it_was_returned(bench: Bench) -> None:
+    buffer = bytearray(100_000)
+
+    async def fill(number: int) -> bytearray:
+        buffer[:] = bytes((number,)) * len(buffer)
+        return buffer
+
+    for number in range(10):
+        bench.nursery.start_soon(bench.task(number, fill, number).run)
+    for _ in range(10):
+        _, number, payload = await bench.hear()
+        assert frames.decode_result(payload) == bytes((number,)) * len(buffer)

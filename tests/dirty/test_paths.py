@@ -77,6 +77,64 @@ def test_a_private_path_lies_in_a_new_directory_of_mode_0700(
         assert not path.parent.exists()
 
 
+def leave_behind(directory: Path, name: str, *, mode: int = 0o700) -> Path:
+    """What an arbiter that was killed leaves."""
+    left = directory / f"trioserve-dirty-{name}"
+    left.mkdir()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(left / "dirty.sock"))
+    left.chmod(mode)
+    return left
+
+
+def test_what_killed_arbiters_have_left_is_removed_when_another_directory_is_made(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    dead = [leave_behind(directory, name) for name in ("one", "two")]
+    empty = directory / "trioserve-dirty-empty"
+    empty.mkdir(mode=0o700)
+    os.utime(empty, (0, 0))
+    path = make_private_path()
+    assert not any(left.exists() for left in (*dead, empty))
+    assert os.listdir(directory) == [Path(path).parent.name]
+
+
+def test_nothing_else_is_removed(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    elsewhere = directory / "elsewhere"
+    elsewhere.mkdir()
+    target = leave_behind(elsewhere, "x")
+    (directory / "trioserve-dirty-link").symlink_to(target)
+    shared = leave_behind(directory, "shared", mode=0o770)
+    foreign = leave_behind(directory, "other").rename(directory / "other-dirty-x")
+    about_to_begin = Path(make_private_path()).parent
+    with open_listener(make_private_path()) as listener:
+        living = Path(listener.getsockname()).parent
+        more = leave_behind(directory, "more")
+        (more / "a file of somebody's").touch()
+        full = directory / "trioserve-dirty-full"
+        full.mkdir(mode=0o700)
+        (full / "dirty.sock").write_text("no socket")
+        make_private_path()
+        for kept in (target / "dirty.sock", shared / "dirty.sock", foreign / "dirty.sock"):
+            assert kept.is_socket()
+        assert (directory / "trioserve-dirty-link").is_symlink()
+        assert about_to_begin.is_dir()
+        assert (living / "dirty.sock").is_socket()
+        assert [entry.name for entry in more.iterdir()] == ["a file of somebody's"]
+        assert (full / "dirty.sock").is_file()
+
+
+def test_directories_of_other_users_are_not_looked_into(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    left = leave_behind(directory, "x")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    paths._sweep_stale(str(directory))
+    assert (left / "dirty.sock").is_socket()
+
+
 @pytest.mark.parametrize("bits", [0o770, 0o707])
 def test_a_runtime_directory_that_others_may_write_to_is_not_used(
     monkeypatch: pytest.MonkeyPatch, directory: Path, bits: int

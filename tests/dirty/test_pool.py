@@ -255,7 +255,9 @@ def test_a_sync_action_past_its_callers_timeout_is_told_and_keeps_its_slot() -> 
     assert worker.killed == []
 
 
-def test_a_hung_sync_action_fails_and_its_worker_is_killed_at_the_apps_timeout() -> None:
+def test_a_hung_sync_action_fails_at_the_apps_timeout_and_its_worker_is_killed_a_little_later() -> (
+    None
+):
     pool = FakePool(timeout=5)
     worker = pool.add_worker()
     call = pool.call()
@@ -264,11 +266,33 @@ def test_a_hung_sync_action_fails_and_its_worker_is_killed_at_the_apps_timeout()
     pool.advance(0.2)
     assert isinstance(call.error, DirtyTimeoutError)
     assert call.error.timeout == 5
+    assert worker.runs(call)
+    assert worker.cancelled == [call.id]
+    pool.advance(4.8)
+    assert worker.killed == []
+    pool.advance(0.2)
     assert worker.killed == ["'run' of 'a:A' ran longer than 5 s"]
     pool.advance(1000)
     assert len(worker.killed) == 1
     worker.die()
     assert call.ends == 1
+    assert pool.is_empty
+
+
+def test_a_sync_action_that_heeds_its_cancellation_costs_no_worker() -> None:
+    pool = FakePool(timeout=5)
+    worker = pool.add_worker(threads=2)
+    items, innocent = pool.call("items"), None
+    pool.advance(4)
+    innocent = pool.call()
+    pool.advance(2)
+    assert isinstance(items.error, DirtyTimeoutError)
+    worker.fail(items)  # at its next item
+    pool.advance(2)
+    worker.finish(innocent)
+    assert innocent.result == "done"
+    pool.advance(1000)
+    assert worker.killed == []
     assert pool.is_empty
 
 
@@ -285,7 +309,7 @@ def test_the_apps_timeout_kills_after_the_time_that_the_action_ran_not_that_it_w
     assert worker.killed == []
     pool.advance(2.5)
     assert worker.killed == []
-    pool.advance(1)
+    pool.advance(1 + 5)
     assert len(worker.killed) == 1
 
 
@@ -317,7 +341,7 @@ def test_nothing_is_killed_for_a_call_that_its_caller_has_given_up_before_the_ap
     worker = pool.add_worker()
     call = pool.call()
     pool.cancel(call)
-    pool.advance(4)
+    pool.advance(9)
     assert worker.killed == []
     pool.advance(2)
     assert len(worker.killed) == 1  # it still holds its thread
@@ -330,8 +354,9 @@ def test_a_worker_that_is_about_to_be_killed_is_given_nothing_more() -> None:
     assert (hung.runs(call), idle.runs(other)) == (True, True)
     pool.advance(4)
     idle.finish(other)
+    pool.advance(1.5 + 4)
     busy = pool.call()
-    pool.advance(1.5)
+    pool.advance(1)
     assert hung.killed
     waiting = pool.call()
     assert hung.runs(call)
@@ -750,6 +775,46 @@ def test_what_was_sent_ahead_to_a_draining_worker_is_asked_back_and_runs_elsewhe
         assert all(call.id in new.started for call in sent_ahead)
 
 
+def test_a_worker_that_does_not_answer_gets_nothing_new_until_it_does() -> None:
+    pool = FakePool()
+    silent, other = pool.add_worker(threads=2), pool.add_worker()
+    first, second = pool.calls(2)
+    assert silent.runs(first)
+    pool.suspend(silent.worker)
+    waiting = pool.call()
+    task = pool.call("task")
+    assert stages(waiting, task) == ["queued", "running"]
+    assert other.runs(second, task)
+    silent.finish(first, seconds=1)  # its threads answer, its loop does not
+    assert silent.runs()
+    pool.resume(silent.worker)
+    assert silent.runs(waiting)
+    pool.suspend(silent.worker)
+    pool.drain(silent.worker)
+    pool.resume(silent.worker)
+    late = pool.call()
+    assert stages(late) == ["queued"]
+    other.finish(second, task)
+    assert other.runs(late)
+    silent.finish(waiting)
+    other.finish(late)
+    assert pool.is_empty
+
+
+def test_the_only_worker_may_be_silent_for_a_while_and_calls_wait_for_it() -> None:
+    pool = FakePool()
+    worker = pool.add_worker()
+    parent = pool.call()
+    pool.suspend(worker.worker)
+    pool.coming = True
+    call, child = pool.call(), pool.call("task", parent=parent)
+    assert stages(call, child) == ["queued", "queued"]
+    worker.die()
+    assert isinstance(parent.error, DirtyWorkerError)
+    successor = pool.add_worker()
+    assert successor.runs(call, child)
+
+
 def test_calls_that_wait_fail_when_the_last_worker_drains_and_none_will_come() -> None:
     pool = FakePool()
     worker = pool.add_worker()
@@ -990,6 +1055,135 @@ def test_a_deadlock_of_many_async_calls_is_seen_as_quickly_as_one_of_two() -> No
         assert stages(pool.call("task", parent=parent)) == ["queued"]
     with pytest.raises(DirtyError, match=DEADLOCK):
         pool.call("task", parent=parents[-1])
+
+
+def test_a_chain_of_calls_may_be_as_long_as_there_are_slots() -> None:
+    pool = FakePool()
+    worker = pool.add_worker(concurrency=5000)
+    chain = [pool.call("task")]
+    for _ in range(4999):
+        chain.append(pool.call("task", parent=chain[-1]))
+    with pytest.raises(DirtyError, match=DEADLOCK):
+        pool.call("task", parent=chain[-1])
+    assert worker.runs(*chain)
+    pool.cancel(chain[0])
+    assert [call.ends for call in chain] == [0] + [1] * 4999
+    worker.finish(*reversed(chain))
+    assert pool.is_empty
+
+
+def test_a_call_cannot_be_its_own_ancestor() -> None:
+    pool = FakePool()
+    worker = pool.add_worker()
+    first = pool.call()
+    own_id = first.id + 1
+    forged = FakeCall("a:A", "run", parent=own_id)
+    pool.submit(forged)
+    assert forged.id == own_id
+    assert forged.parent is None
+    waiting = pool.call(parent=forged)  # which holds no slot, so nobody's action can have made it
+    assert waiting.parent is None
+    with pytest.raises(DirtyError, match=DEADLOCK):
+        pool.call(parent=first)
+    worker.finish(first, forged, waiting)
+    assert pool.is_empty
+
+
+def test_a_trace_counts_only_if_it_names_the_worker_that_runs_the_call() -> None:
+    pool = FakePool()
+    fake = pool.add_worker()
+    fake.worker.token = 17
+    parent = pool.call()
+    for token in (0, 16, 18):  # another pool's, or made up
+        stranger = FakeCall("a:A", "run")
+        stranger.trace = frames.Trace(parent.id, token)
+        pool.submit(stranger)
+        assert (stranger.parent, stages(stranger)) == (None, ["queued"])
+    child = FakeCall("a:A", "run")
+    child.trace = frames.Trace(parent.id, 17)
+    with pytest.raises(DirtyError, match=DEADLOCK):
+        pool.submit(child)
+
+
+@pytest.mark.parametrize("way", ["cancelled", "out of time"])
+def test_the_calls_of_a_call_end_with_it_and_whoever_waits_is_told_at_once(way: str) -> None:
+    pool = FakePool("a:A", "b:B", own_threads={"a:A": 1, "b:B": 1}, timeout=60)
+    worker = pool.add_worker()
+    parent = pool.call(timeout=5)
+    child = pool.call("task", "b:B", parent=parent)
+    running = pool.call(app_path="b:B", parent=child)
+    other = pool.call("task", "b:B")
+    queued = pool.call(app_path="b:B", parent=child)
+    if way == "cancelled":
+        pool.cancel(parent)
+    else:
+        pool.advance(5)
+        assert isinstance(parent.error, DirtyTimeoutError)
+    for call in (child, running, queued):
+        assert str(call.error).endswith("was cancelled with the one that made it")
+    assert worker.runs(parent, child, running, other)
+    assert sorted(worker.cancelled) == [parent.id, child.id, running.id]
+    worker.finish(running, child, parent, other)
+    assert (child.ends, other.result) == (1, "done")
+    assert pool.is_empty
+
+
+def test_a_call_that_outlives_the_one_that_made_it_is_nobodys() -> None:
+    pool = FakePool()
+    worker = pool.add_worker()
+    parent = pool.call("task")
+    child = pool.call("task", parent=parent)
+    worker.finish(parent)
+    assert child.parent is None
+    pool.cancel(parent)
+    worker.finish(child)
+    assert child.result == "done"
+
+
+def test_a_deadlock_that_the_loss_of_a_slot_makes_is_ended_by_refusing_the_youngest() -> None:
+    pool = FakePool()
+    one, two = pool.add_worker(), pool.add_worker()
+    parent, other = pool.calls(2)
+    assert (one.runs(parent), two.runs(other)) == (True, True)
+    first, second = pool.call(parent=parent), pool.call(parent=parent)
+    pool.coming = True  # a successor
+    two.die()
+    assert stages(first, second) == ["queued", "queued"]
+    pool.coming = False  # which can't start
+    pool.review()
+    for child in (first, second):
+        assert DEADLOCK in str(child.error)
+    one.finish(parent)
+    assert pool.is_empty
+
+
+def test_a_nested_call_waits_for_a_worker_that_is_about_to_come() -> None:
+    pool = FakePool()
+    pool.add_worker()
+    parent = pool.call()
+    pool.coming = True
+    child = pool.call(parent=parent)
+    assert stages(child) == ["queued"]
+    pool.add_worker()
+    assert stages(child) == ["running"]
+
+
+def test_a_call_is_submitted_once() -> None:
+    pool = FakePool()
+    worker = pool.add_worker()
+    running, queued = pool.calls(2)
+    for call in (running, queued):
+        with pytest.raises(RuntimeError, match="was submitted already"):
+            pool.submit(call)
+    worker.finish(running, queued)
+    with pytest.raises(RuntimeError, match="it is ended"):
+        pool.submit(running)
+    assert pool.is_empty
+    refused = FakeCall("no:App", "run")
+    with pytest.raises(DirtyError):
+        pool.submit(refused)
+    pool.cancel(refused)  # does nothing
+    assert pool.is_empty
 
 
 def test_no_deadlock_is_seen_where_a_first_worker_will_come() -> None:

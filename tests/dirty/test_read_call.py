@@ -18,8 +18,9 @@ timeouts = st.none() | st.floats(min_value=0.001)
 parents = st.none() | st.integers(0, (1 << 63) - 1)
 
 
-def parent_of(request: frames.Request) -> int:
-    return 0 if request.trace is None else request.trace["call"]
+def trace_of(request: frames.Request) -> tuple[int, int] | None:
+    trace = request.trace
+    return None if trace is None else (trace["call"], trace["worker"])
 
 
 @pytest.mark.slow  # a hundred random requests
@@ -27,12 +28,12 @@ def parent_of(request: frames.Request) -> int:
 def test_it_reads_what_decoding_gives(
     app_path: str, action: str, args: list[Any], timeout: float | None, parent: int | None
 ) -> None:
-    trace = None if parent is None else {"call": parent}
+    trace = None if parent is None else {"call": parent, "worker": 7}
     parts = frames.request_payload(app_path, action, args, {"k": args}, timeout, trace)
     payload = b"".join(map(bytes, parts))
     request = frames.decode_request(payload)
     read = frames.read_call(payload)
-    assert read == (request.app_path, request.action, request.timeout, parent_of(request))
+    assert read == (request.app_path, request.action, request.timeout, trace_of(request))
     assert frames.read_call(memoryview(payload)) == read
 
 
@@ -44,19 +45,20 @@ def test_keys_may_come_in_any_order(names: list[str]) -> None:
         "args": [1],
         "kwargs": {"timeout": 5},
         "timeout": 2,
-        "trace": {"call": 3, "more": None},
+        "trace": {"call": 3, "more": None, "worker": 4},
         "more": 1,
     }
     payload = tlv.encode({name: fields[name] for name in names})
-    assert frames.read_call(payload) == ("a:App", "run", 2.0, 3)
+    assert frames.read_call(payload) == ("a:App", "run", 2.0, (3, 4))
 
 
 def test_what_is_after_the_options_is_not_looked_at() -> None:
-    parts = frames.request_payload("a:App", "run", [b"x" * 100_000], {}, 1.5, {"call": 7})
+    trace = {"call": 7, "worker": 8}
+    parts = frames.request_payload("a:App", "run", [b"x" * 100_000], {}, 1.5, trace)
     payload = b"".join(map(bytes, parts))
     cut = payload[: payload.index(b"args") + 5] + b"\xff"
-    assert frames.read_call(cut) == ("a:App", "run", 1.5, 7)
-    assert frames.read_call(memoryview(payload)) == ("a:App", "run", 1.5, 7)
+    assert frames.read_call(cut) == ("a:App", "run", 1.5, (7, 8))
+    assert frames.read_call(memoryview(payload)) == ("a:App", "run", 1.5, (7, 8))
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan"), 0, -5])
@@ -67,7 +69,9 @@ def test_a_timeout_is_above_0(timeout: float) -> None:
 
 
 def test_whatever_comes_it_gives_a_call_or_a_protocol_error() -> None:
-    parts = frames.request_payload("a:App", "run", [1, "two"], {"k": None}, 1.5, {"call": 7})
+    parts = frames.request_payload(
+        "a:App", "run", [1, "two"], {"k": None}, 1.5, {"call": 7, "worker": 8}
+    )
     payload = b"".join(map(bytes, parts))
     source = random.Random(1)
     for _ in range(3000):
@@ -76,9 +80,9 @@ def test_whatever_comes_it_gives_a_call_or_a_protocol_error() -> None:
             changed[source.randrange(len(changed))] = source.randrange(256)
         for data in (bytes(changed), memoryview(bytes(changed))):
             try:
-                app_path, action, timeout, parent = frames.read_call(data)
+                app_path, action, timeout, trace = frames.read_call(data)
             except DirtyProtocolError:
                 continue
             assert type(app_path) is type(action) is str
             assert timeout is None or timeout > 0
-            assert parent >= 0
+            assert trace is None or min(trace) >= 0

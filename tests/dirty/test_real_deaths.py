@@ -237,9 +237,10 @@ async def release_next(gate: Gate) -> None:
 # -- hanging --------------------------------------------------------------------------------
 
 
-async def test_a_hung_sync_action_is_killed_at_dirty_timeout_and_its_worker_respawned(
-    gate: Gate,
+async def test_a_hung_sync_action_is_killed_after_dirty_timeout_and_its_worker_respawned(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("trioserve.dirty.pool._CANCEL_TIME", 0.5)
     async with (
         open_pool(workers=1, timeout=0.5) as pool,
         open_dirty_client(pool.path) as remote,
@@ -256,6 +257,34 @@ async def test_a_hung_sync_action_is_killed_at_dirty_timeout_and_its_worker_resp
             await pool.until_replaced(pid)
             assert [await client.execute(WORK, "pid")] == pool.ready_pids
         assert pool.arbiter._slots[0].supervisor.restarts == 0  # its own doing is no failure
+
+
+async def test_a_generator_past_dirty_timeout_ends_at_its_next_item_and_kills_no_innocent(
+    gate: Gate,
+) -> None:
+    async with open_pool(workers=1, threads=2, timeout=1) as pool, trio.open_nursery() as nursery:
+        (pid,) = pool.ready_pids
+
+        async def read() -> None:
+            async with pool.client.stream(WORK, "numbers", gate.path, 0.01) as numbers:
+                async for _ in numbers:
+                    pass
+
+        reading = begin(nursery, read)
+        generator = await gate.visit()
+        await trio.sleep(0.5)
+        innocent = begin(nursery, pool.client.execute, WORK, "sleep", 0.8)
+        words = await generator.hear()
+        assert words is not None
+        assert words[0] == "closed"
+        assert type(await reading.wait()) is DirtyTimeoutError
+        assert await innocent.wait() == 0.8
+        # An action that asks is not killed, either.
+        with pytest.raises(DirtyTimeoutError):
+            await pool.client.execute(WORK, "watch", gate.path)
+        assert await (await gate.visit()).hear() == ["cancelled"]
+        await pool.until_idle()
+        assert pool.ready_pids == [pid]
 
 
 async def test_a_caller_may_be_less_patient_than_dirty_timeout_and_kills_nothing(
@@ -328,6 +357,8 @@ async def test_a_dirty_timeout_of_0_is_off(gate: Gate) -> None:
 BROKEN = {
     "NoStart": ["could not be initialised", "RuntimeError: the model file is missing"],
     "ExitsAtStart": ["could not be initialised", "SystemExit: no licence"],
+    "LeavesSilently": ["could not be initialised", "LeavingError: its message can't be had"],
+    "OddAtStart": ["could not be initialised", r"OddError: bad \udc80 text"],
     "Nowhere": ['has no attribute "Nowhere"'],
     "tests.dirty.nowhere:App": ['there is no module "tests.dirty.nowhere"'],
     "DiesAtStart": ["exit code 9"],

@@ -6,19 +6,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from tests.dirty import apps
-from tests.dirty.real_pool import APPS, PATIENCE, Gate, open_pool
+from tests.dirty.real_pool import APPS, PATIENCE, Gate, open_pool, until
 from trioserve.config import Config
 from trioserve.dirty import DirtyAppError, DirtyTimeoutError, StashTableNotFoundError
 from trioserve.dirty.arbiter import DirtyArbiter
 
 if TYPE_CHECKING:
     import logging
+    from pathlib import Path
 
     from trioserve.dirty.processes import WorkerHandle
 
@@ -82,6 +84,89 @@ async def test_a_nested_call_ends_with_the_timeout_of_the_outer_one(gate: Gate) 
         await pool.until_idle()
 
 
+async def test_a_call_of_another_pool_is_not_taken_for_a_nested_one(gate: Gate) -> None:
+    """Both pools count their calls from 1, and only one of them knows what these ids mean."""
+    async with open_pool(workers=1) as one, open_pool(workers=1) as two:
+        for pool in (one, two):
+            await pool.client.execute(WORK, "pid")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(two.client.execute, WORK, "visit", gate.path)
+            met = await gate.visit()
+            results: list[int] = []
+
+            async def call_two() -> None:
+                results.append(await one.client.execute(WORK, "call_other", two.path, WORK, "pid"))
+
+            nursery.start_soon(call_two)
+            await until(lambda: len(two.arbiter.pool._calls) == 2)
+            await met.release()
+        assert results == two.ready_pids
+
+
+async def test_the_way_to_ones_own_pool_does_not_matter(tmp_path: Path) -> None:
+    async with open_pool(workers=1) as pool:
+        (tmp_path / "link").symlink_to(pool.path)
+        with trio.fail_after(PATIENCE), pytest.raises(DirtyAppError, match="wait for ever"):
+            await pool.client.execute(WORK, "call_other", str(tmp_path / "link"), WORK, "pid")
+
+
+async def test_calls_may_be_nested_as_deep_as_there_are_slots() -> None:
+    async with open_pool(workers=1, concurrency=1200) as pool:
+        assert await pool.client.execute(WORK, "call_itself", 1199) == 1199
+        with pytest.raises(DirtyAppError, match="wait for ever"):
+            await pool.client.execute(WORK, "call_itself", 1201)
+        assert await pool.client.execute(WORK, "apid") in pool.ready_pids
+        await pool.until_idle()
+
+
+@pytest.mark.parametrize("way", ["cancelled", "out of time"])
+async def test_a_nested_call_of_a_thread_ends_with_the_outer_one(way: str, gate: Gate) -> None:
+    async with open_pool("Work", "Other", workers=1) as pool:
+        outer = partial(
+            pool.client.execute, WORK, "call_and_go_on", gate.path, OTHER, "avisit", gate.path
+        )
+        async with trio.open_nursery() as nursery:
+            if way == "cancelled":
+                nursery.start_soon(outer)
+            else:
+
+                async def run_out_of_time() -> None:
+                    with pytest.raises(DirtyTimeoutError):
+                        await outer(timeout=0.5)
+
+                nursery.start_soon(run_out_of_time)
+            action, nested = await gate.visits(2)
+            if way == "cancelled":
+                nursery.cancel_scope.cancel()
+        assert await nested.hear() == ["cancelled"]
+        name, message = await action.hear() or ["", ""]
+        assert name == "DirtyError"
+        assert "was cancelled with the one that made it" in message
+        await action.release()
+        await pool.until_idle()
+
+
+async def test_a_child_that_only_its_parents_slot_could_run_is_refused_when_the_others_have_gone(
+    gate: Gate,
+) -> None:
+    async with open_pool(workers=2) as pool, trio.open_nursery() as nursery:
+        nursery.start_soon(pool.client.execute, WORK, "visit", gate.path)
+        busy = await gate.visit()
+        nursery.start_soon(pool.client.execute, WORK, "call_and_go_on", gate.path, WORK, "pid")
+        parent = await gate.visit()
+        await pool.until_queued(1)
+        assert (await pool.client.manage("remove", 1))["removed"] == 1
+        await until(lambda: len(pool.ready_pids) == 1)
+        if pool.ready_pids == [parent.pid]:
+            name, message = await parent.hear() or ["", ""]
+            assert (name, "would wait for ever" in message) == ("DirtyError", True)
+            await busy.release()
+        else:  # the slot that has gone was its parent's
+            await busy.release()
+            assert await parent.hear() == ["well"]
+        await parent.release()
+
+
 async def test_actions_use_the_stash_and_tables_outlive_their_workers() -> None:
     async with open_pool("Work", "Stashing", workers=2) as pool:
         stash = pool.client.stash
@@ -130,17 +215,27 @@ async def test_hooks_are_called_with_the_arbiter_and_the_worker() -> None:
     assert {pid for word, pid in called if word == "exit"} == pids
 
 
+@pytest.mark.parametrize(
+    ("error", "in_worker"),
+    [
+        (RuntimeError("a hook's own"), ("raise_in_worker", "RuntimeError: hook failed")),
+        (SystemExit(5), ("leave_worker", "SystemExit: 5")),
+    ],
+)
 async def test_hooks_that_raise_are_logged_and_stop_nothing(
-    records: list[logging.LogRecord], capfd: pytest.CaptureFixture[str]
+    error: BaseException,
+    in_worker: tuple[str, str],
+    records: list[logging.LogRecord],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*args: object) -> None:
-        raise RuntimeError("a hook's own")
+        raise error
 
     async with open_pool(
         workers=1,
         on_dirty_starting=fail,
         post_fork=fail,
-        worker_init="tests.dirty.apps:raise_in_worker",
+        worker_init=f"{APPS}:{in_worker[0]}",
         worker_exit=fail,
     ) as pool:
         assert await pool.client.execute(WORK, "add", 1, 2) == 3
@@ -153,7 +248,7 @@ async def test_hooks_that_raise_are_logged_and_stop_nothing(
     assert all(record.exc_info for record in hooks)
     said = capfd.readouterr().err
     assert "dirty_worker_init failed; the worker goes on" in said
-    assert "RuntimeError: hook failed" in said
+    assert in_worker[1] in said
 
 
 # -- what a worker is given -----------------------------------------------------------------

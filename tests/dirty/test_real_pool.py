@@ -14,6 +14,7 @@ import trio
 
 from tests.dirty.real_pool import APPS, PATIENCE, Gate, RealPool, is_gone, open_pool
 from trioserve.dirty import (
+    BlockingDirtyClient,
     DirtyAppError,
     DirtyAppNotFoundError,
     DirtyError,
@@ -242,14 +243,44 @@ async def test_an_exception_in_the_middle_of_a_stream_comes_after_the_items_befo
                 assert "in the middle" in caught.value.__notes__[0]
 
 
+async def test_a_stream_is_entered_once(pool: RealPool) -> None:
+    async with open_dirty_client(pool.path) as remote:
+        for client in (pool.client, remote):
+            stream = client.stream(WORK, "items", 3)
+            async with stream as items:
+                assert [item async for item in items] == [0, 1, 2]
+                with pytest.raises(RuntimeError, match="can be entered once"):
+                    await stream.__aenter__()
+            with pytest.raises(RuntimeError, match="can be entered once"):
+                async with stream:
+                    pass
+    with BlockingDirtyClient(pool.path) as blocking_client:
+        blocking = blocking_client.stream(WORK, "items", 3)
+
+        def read_twice() -> None:
+            with blocking as items:
+                assert list(items) == [0, 1, 2]
+            with pytest.raises(RuntimeError, match="can be entered once"), blocking:
+                pass
+
+        await trio.to_thread.run_sync(read_twice)
+    await pool.until_idle()
+
+
 async def test_whatever_an_action_raises_ends_its_call_and_not_its_worker(pool: RealPool) -> None:
     (pid,) = pool.ready_pids
-    names = ["SystemExit", "KeyboardInterrupt", "BaseException", "SilentError"]
+    names = ["SystemExit", "KeyboardInterrupt", "BaseException", "SilentError", "LeavingError"]
     for action in ("leave_by", "aleave_by"):
         for name in names:
-            with pytest.raises(DirtyAppError) as caught:
+            with trio.fail_after(PATIENCE), pytest.raises(DirtyAppError) as caught:
                 await pool.client.execute(WORK, action, name)
             assert caught.value.exception_type.endswith(name)
+        with pytest.raises(DirtyAppError, match=r"bad \\udc80 text") as caught:
+            await pool.client.execute(WORK, action, "surrogates")
+        assert caught.value.exception_type.endswith(r"Odd\udc80Error")
+        assert f"in {action}" in caught.value.traceback
+    with trio.fail_after(PATIENCE), pytest.raises(DirtyAppError, match="started: LeavingError"):
+        await pool.client.execute(WORK, "unbindable")
     with pytest.raises(DirtyAppError, match="StopIteration"):
         await pool.client.execute(WORK, "leave_by", "StopIteration")
     assert await pool.client.execute(WORK, "pid") == pid

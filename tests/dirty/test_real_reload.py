@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from trioserve.dirty.pool import Pool
 from trioserve.supervision import RespawnPolicy
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -257,3 +261,39 @@ async def test_a_worker_that_has_grown_beyond_max_rss_is_replaced(
             await callers.until_more(20)
         assert callers.results[-1] != old
         assert all(left[path] == 1 for left in workers_left)
+
+
+async def test_a_worker_that_weighs_too_much_from_the_start_is_replaced_ever_later(
+    monkeypatch: pytest.MonkeyPatch, records: list[logging.LogRecord]
+) -> None:
+    monkeypatch.setattr("trioserve.dirty.arbiter._MEMORY_INTERVAL", 0.01)
+    path = f"{APPS}:Heavy"
+    async with open_pool("Heavy", workers=1) as pool:
+        for _ in range(3):
+            pid = await pool.client.execute(path, "pid")
+            await until(lambda pid=pid: not exists(pid))  # type: ignore[misc]
+        assert pool.arbiter._slots[0].supervisor.restarts == 0
+    said = [record.getMessage() for record in records if record.levelname == "WARNING"]
+    delays = [float(m[1]) for line in said if (m := re.search(r"started in ([\d.]+) s", line))]
+    assert delays[:3] == [0.1, 0.2, 0.4]
+    assert all("had more than max_rss (1 bytes) in memory before" in line for line in said)
+
+
+async def test_the_last_worker_that_serves_is_not_removed_for_one_that_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "marker"
+    marker.touch()
+    monkeypatch.setenv("TEST_MAY_START", str(marker))
+    path = f"{APPS}:MayStart"
+    async with open_pool("MayStart", workers=2) as pool:
+        first, second = (slot.handles[0].pid for slot in pool.arbiter._slots)
+        marker.unlink()
+        os.kill(first, signal.SIGKILL)  # the older slot's; its successors can't start
+        await until(lambda: pool.arbiter._slots[0].supervisor.restarts >= 2)
+        result = await pool.client.manage("remove", 1)
+        assert (result["removed"], result["total_workers"]) == (1, 1)
+        assert await pool.client.execute(path, "pid") == second
+        result = await pool.client.manage("remove", 1)
+        assert (result["success"], result["removed"]) == (False, 0)
+        assert pool.ready_pids == [second]

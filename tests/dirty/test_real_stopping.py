@@ -165,11 +165,13 @@ async def test_apps_are_closed_in_an_orderly_stop_and_one_that_fails_keeps_nobod
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(see_it_closed)
-            async with open_pool("Slow", "FailsToClose", workers=1) as pool:
+            async with open_pool("Slow", "FailsToClose", "LeavesAtTheEnd", workers=1) as pool:
                 await pool.client.execute(f"{APPS}:FailsToClose", "echo")
     said = capfd.readouterr().err
     assert f"close() of '{APPS}:FailsToClose' failed" in said
     assert "RuntimeError: close failed" in said
+    assert f"close() of '{APPS}:LeavesAtTheEnd' failed" in said
+    assert "SystemExit: goodbye" in said
 
 
 async def test_clients_of_a_pool_that_has_stopped_are_told_at_once(gate: Gate) -> None:
@@ -231,3 +233,22 @@ async def test_nothing_is_left_of_an_arbiter_that_is_killed(action: str, gate: G
             await gate.visits(1 if action == "nothing" else 2)
             process.send_signal(signal.SIGKILL)
         await until(lambda: not any(map(is_running, pool["pids"])) and is_gone(pool["path"]))
+
+
+async def test_what_is_left_when_all_are_killed_at_once_goes_with_the_next_start(
+    gate: Gate,
+) -> None:
+    async with arbiter_process(gate, "nothing") as (process, pool):
+        directory = os.path.dirname(pool["path"])
+        # Stopped first, so that none has the time to notice another's end.
+        for pid in (process.pid, *pool["pids"]):
+            os.kill(pid, signal.SIGSTOP)
+        for pid in (process.pid, *pool["pids"]):
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not any(map(is_running, pool["pids"])))
+        process.wait()
+        assert os.listdir(directory) == ["dirty.sock"]
+    async with open_pool(workers=1) as living, open_pool(workers=1):
+        assert is_gone(pool["path"])
+        assert await living.client.execute(WORK, "add", 1, 2) == 3
+        assert not is_gone(living.path)

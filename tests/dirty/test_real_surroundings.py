@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from .real_pool import open_pool
+from tests.dirty.real_pool import PATIENCE, open_pool
+from tests.server_process import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +50,12 @@ async def test_a_module_in_the_working_directory_does_not_stand_for_pythons_own(
     monkeypatch.chdir(tmp_path)
     async with open_pool() as pool:
         assert await pool.client.execute(WORK, "pid") in pool.ready_pids
+
+
+async def test_closed_standard_streams_trouble_no_worker(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    command = f"{sys.executable} -m tests.dirty.closed_output {report} <&- >&- 2>&-"
+    with trio.fail_after(PATIENCE):
+        await trio.run_process(["sh", "-c", command], cwd=REPOSITORY)
+    said = json.loads(report.read_text())
+    assert said == {"results": [None, 3], "exits": [0]}

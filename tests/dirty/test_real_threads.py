@@ -60,9 +60,11 @@ async def test_calls_and_streams_bring_what_is_theirs(pool: RealPool) -> None:
 
 async def test_errors_end_their_call_and_no_thread(pool: RealPool) -> None:
     (pid,) = pool.ready_pids
-    for name in ("SystemExit", "KeyboardInterrupt", "BaseException", "SilentError"):
-        with pytest.raises(DirtyAppError, match=name):
+    for name in ("SystemExit", "KeyboardInterrupt", "BaseException", "LeavingError"):
+        with trio.fail_after(PATIENCE), pytest.raises(DirtyAppError, match=name):
             await pool.client.execute(WORK, "leave_by", name)
+    with trio.fail_after(PATIENCE), pytest.raises(DirtyAppError, match="started: LeavingError"):
+        await pool.client.execute(WORK, "unbindable")
     for action in ("nothing", "init", "_private"):
         with pytest.raises(DirtyAppError, match="has no action"):
             await pool.client.execute(WORK, action)

@@ -47,13 +47,18 @@ async def test_a_hello_is_answered_by_what_the_arbiter_is() -> None:
 async def test_a_request_becomes_a_call_with_its_route_timeout_and_parent() -> None:
     async with serving() as served:
         await served.peer.send(
-            frames.request(1, "a:App", "run", timeout=2.5, trace={"call": 9}),
+            frames.request(1, "a:App", "run", timeout=2.5, trace={"call": 9, "worker": 5}),
             frames.request(2, "a:App", "other", [1]),
         )
         call = await served.backend.submitted()
-        assert (call.app_path, call.action, call.timeout, call.parent) == ("a:App", "run", 2.5, 9)
+        assert (call.app_path, call.action, call.timeout, call.trace) == (
+            "a:App",
+            "run",
+            2.5,
+            (9, 5),
+        )
         call = await served.backend.submitted()
-        assert (call.action, call.timeout, call.parent) == ("other", float("inf"), 0)
+        assert (call.action, call.timeout, call.trace) == ("other", float("inf"), None)
 
 
 async def test_neither_arguments_nor_results_are_decoded_on_the_way() -> None:
@@ -74,10 +79,12 @@ async def test_keys_in_another_order_are_read_as_well() -> None:
     fields = {"args": [1], "timeout": 3, "kwargs": {}, "action": "run", "app_path": "a:App"}
     async with serving() as served:
         await served.peer.send(
-            frames.frame(FrameType.REQUEST, 1, tlv.encode({**fields, "trace": {"call": 4}}))
+            frames.frame(
+                FrameType.REQUEST, 1, tlv.encode({**fields, "trace": {"worker": 6, "call": 4}})
+            )
         )
         call = await served.backend.submitted()
-        assert (call.app_path, call.action, call.timeout, call.parent) == ("a:App", "run", 3, 4)
+        assert (call.app_path, call.action, call.timeout, call.trace) == ("a:App", "run", 3, (4, 6))
 
 
 async def test_what_comes_of_a_call_has_the_id_that_the_client_gave_it() -> None:

@@ -15,6 +15,7 @@ from trioserve.dirty.errors import (
     DirtyOverloadedError,
 )
 from trioserve.dirty.frames import FrameType, StashOp
+from trioserve.dirty.sessions import Backlog
 
 if TYPE_CHECKING:
     import logging
@@ -27,13 +28,13 @@ def messages(records: list[logging.LogRecord]) -> list[str]:
 
 async def test_results_for_a_client_that_does_not_read_are_dropped_beyond_a_limit() -> None:
     async with serving(max_frame_size=65536) as served:
+        served.session.max_unsent_size = 16 * 65536
         count = 60
         await served.peer.send(*(frames.request(id, "a:App", "run") for id in range(count)))
         calls = [await served.backend.submitted() for _ in range(count)]
         for call in calls:
             answer(call, bytes(60_000))
-        assert served.session.max_unsent_size == 16 * 65536
-        assert served.session.channel.unsent_size < 18 * 65536
+        assert served.session.channel.unsent_size < 17 * 65536
         assert served.session.calls == {}
         errors = []
         for id in range(count):
@@ -50,8 +51,43 @@ async def test_results_for_a_client_that_does_not_read_are_dropped_beyond_a_limi
         assert await served.peer.result(1) == bytes(60_000)
 
 
+async def test_what_waits_for_one_client_is_bounded_in_bytes() -> None:
+    for max_frame_size, limit in ((65536, 64 << 20), (64 << 20, 64 << 20), (100 << 20, 100 << 20)):
+        async with serving(max_frame_size=max_frame_size) as served:
+            assert served.session.max_unsent_size == limit
+
+
+async def test_a_result_that_is_all_that_waits_is_never_dropped() -> None:
+    async with serving() as served:
+        served.session.max_unsent_size = 1000
+        await served.peer.send(REQUEST, frames.request(2, "a:App", "run"))
+        first, second = [await served.backend.submitted() for _ in range(2)]
+        answer(first, bytes(4 << 20))
+        answer(second, bytes(1))
+        assert await served.peer.result(1) == bytes(4 << 20)
+        assert isinstance(await served.peer.error(2), DirtyOverloadedError)
+
+
+async def test_what_waits_for_all_clients_together_is_bounded_too() -> None:
+    backlog = Backlog(max_size=8 << 20)
+    async with (
+        serving(backlog=backlog) as one,
+        serving(backlog=backlog) as two,
+    ):
+        for served in (one, two):
+            await served.peer.send(*(frames.request(id, "a:App", "run") for id in range(10)))
+            for _ in range(10):
+                answer(await served.backend.submitted(), bytes(1 << 20))
+        assert backlog.size < 10 << 20  # but for the only result of a client
+        types = [(await served.peer.receive())[0] for served in (one, two) for _ in range(10)]
+        assert 8 <= types.count(FrameType.RESPONSE) < 20
+        assert types.count(FrameType.ERROR) == 20 - types.count(FrameType.RESPONSE)
+    assert not backlog.sessions
+
+
 async def test_a_stream_for_a_client_that_gives_credit_and_does_not_read_is_ended() -> None:
     async with serving(hello=True, max_frame_size=65536) as served:
+        served.session.max_unsent_size = 16 * 65536
         await served.peer.send(REQUEST, frames.credit(1, 1 << 62))
         call = await served.backend.submitted()
         while not served.backend.cancelled:

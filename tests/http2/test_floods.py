@@ -184,7 +184,7 @@ async def test_rapid_reset_ends_its_connection(in_memory: Serving) -> None:
             assert sent <= 400
             if not await client.sync():
                 break
-        assert 150 <= sent <= 260
+        assert 150 <= sent <= 320
         await check_calm(client)
         await good_request(server)
         assert app.most <= 101

@@ -252,7 +252,8 @@ async def test_a_body_that_is_too_large_is_a_413(serving: Serving, says_so: bool
         await client.send(data(stream_id, bytes(60)), data(stream_id, bytes(41)))
         await client.until_frame(frames.RST_STREAM)
         response = client.streams[stream_id]
-        assert (response.status, response.ended, response.reset) == (413, True, 0)
+        assert (response.status, response.ended) == (413, True)
+        assert response.reset in (0, 5)  # h2 says STREAM_CLOSED of what was still under way
         good = await client.request(method="POST", body=bytes(100))
         assert good.status == 200
 

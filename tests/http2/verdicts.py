@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.http2.client import Verdict
     from trioserve.protocols.http2 import ErrorCode
 
-__all__ = ["Case", "connection_error", "stream_error"]
+__all__ = ["Case", "connection_error", "either_error", "stream_error"]
 
 
 @attrs.frozen
@@ -24,12 +24,13 @@ class Expected:
     """What may follow."""
 
     codes: tuple[ErrorCode, ...]
-    of_connection: bool
+    of_connection: bool | None  # None: of either
     stream_id: int = 1
 
     def check(self, verdict: Verdict) -> None:
         """Fails where something else did."""
-        if self.of_connection:
+        of_connection = verdict.closed if self.of_connection is None else self.of_connection
+        if of_connection:
             assert verdict.closed, verdict
             assert verdict.goaway in self.codes, verdict
         else:
@@ -54,6 +55,11 @@ class Case:
 def connection_error(*codes: ErrorCode) -> Expected:
     """GOAWAY with one of the codes, and the end."""
     return Expected(codes, of_connection=True)
+
+
+def either_error(*codes: ErrorCode) -> Expected:
+    """The one or the other: what is a stream error may end the connection (section 5.4.1)."""
+    return Expected(codes, of_connection=None)
 
 
 def stream_error(*codes: ErrorCode, stream_id: int = 1) -> Expected:

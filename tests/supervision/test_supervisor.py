@@ -85,6 +85,51 @@ def messages(records: list[logging.LogRecord]) -> list[str]:
 # -- restarts -------------------------------------------------------------------------------
 
 
+async def test_lives_that_are_replaced_in_vain_back_off_while_they_serve(
+    lives: Lives, autojump_clock: MockClock
+) -> None:
+    async def serve_in_vain(life: Life) -> str:
+        life.ready()
+        assert life.request_replacement(in_vain=True) is not None
+        assert life.request_replacement(in_vain=True) is None  # twice is once
+        await life.draining.wait()
+        return "exit code 0"
+
+    lives.otherwise = serve_in_vain
+    supervisor = Supervisor(lives, name="worker 1")
+    with trio.move_on_after(120):
+        await supervisor.run()
+    assert lives.starts == pytest.approx(
+        [0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7, 25.5, 51.1, 81.1, 111.1]
+    )
+    ends = [seconds for seconds, _, what in lives.events if what == "end"]
+    assert ends[:-1] == pytest.approx(lives.starts[1:])  # each serves until the next one does
+    assert (supervisor.is_degraded, supervisor.restarts) == (False, 0)
+
+
+async def test_a_replacement_that_is_due_later_holds_up_no_removal_and_no_reload(
+    lives: Lives, autojump_clock: MockClock
+) -> None:
+    async def serve_in_vain(life: Life) -> str:
+        life.ready()
+        for _ in range(8):
+            life._supervisor._history.exited(trio.current_time(), None)
+        life.request_replacement(in_vain=True)
+        await life.draining.wait()
+        return "exit code 0"
+
+    lives.otherwise = serve_in_vain
+    supervisor = Supervisor(lives, name="worker 1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        await trio.sleep(1)
+        supervisor.replace()
+        await trio.sleep(1)
+        supervisor.remove()
+    assert lives.starts == [0, 1]
+    assert lives.events[-1][0] == 2
+
+
 async def test_a_crash_loop_backs_off_and_goes_on_slowly_once_it_is_degraded(
     lives: Lives, autojump_clock: MockClock, records: list[logging.LogRecord]
 ) -> None:

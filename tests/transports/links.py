@@ -6,9 +6,10 @@ kind    transport
 ======  ==================================================
 socket  SocketTransport, watched by a ReadinessWatcher
 stream  StreamTransport over trio.SocketStream
+tls     the same, over a TlsStream over that
 ======  ==================================================
 
-Both are over TCP, whose buffers can be made small so that a client which doesn't read is felt at
+All are over TCP, whose buffers can be made small so that a client which doesn't read is felt at
 once. Time is virtual where a test asks for the ``clock`` fixture of conftest.py: TCP on the
 loopback delivers while the sender's call runs, so a clock that jumps when all is quiet is safe.
 """
@@ -24,6 +25,9 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import attrs
 import trio
 
+from tests.tls.authority import contexts
+from tests.tls.client import TlsClientStream
+from trioserve.tls import TlsStream
 from trioserve.transports import ReadinessWatcher, SocketTransport, StreamTransport
 
 if TYPE_CHECKING:
@@ -45,9 +49,8 @@ __all__ = [
     "tcp_pair",
 ]
 
-Kind: TypeAlias = Literal["socket", "stream"]
-KINDS: Final[tuple[Kind, ...]] = ("socket", "stream")
-
+Kind: TypeAlias = Literal["socket", "stream", "tls"]
+KINDS: Final[tuple[Kind, ...]] = ("socket", "stream", "tls")
 
 #: A size of kernel buffers that is soon full.
 SMALL: Final = 8192
@@ -96,18 +99,21 @@ class Link:
 
     Attributes:
         sock: the transport's own socket.
+        client_sock: the client's.
         activity: has an item for each call of on_activity.
     """
 
     transport: Transport
-    client: trio.SocketStream
+    client: trio.abc.HalfCloseableStream
     sock: socket.socket
+    client_sock: socket.socket
     activity: list[None]
 
     async def client_leaves(self, *, reset: bool = False) -> None:
         """The client closes its socket."""
         if reset:
-            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_on_close(self.client_sock)
+            await trio.aclose_forcefully(self.client)  # TLS says goodbye otherwise
         await self.client.aclose()
 
 
@@ -117,6 +123,8 @@ async def open_link(
 ) -> AsyncIterator[Link]:
     """A transport with what must run for it; everything is closed after the block."""
     client, server = tcp_pair(buffer_size)
+    ours: trio.abc.HalfCloseableStream
+    ours = trio.SocketStream(trio.socket.from_stdlib_socket(client))
     async with trio.open_nursery() as nursery:
         transport: SocketTransport | StreamTransport
         if kind == "socket":
@@ -125,12 +133,16 @@ async def open_link(
             transport = SocketTransport(server, watcher, write_timeout)
         else:
             theirs = trio.SocketStream(trio.socket.from_stdlib_socket(server))
-            transport = StreamTransport(theirs, write_timeout)
+            stream: trio.abc.Stream = theirs
+            if kind == "tls":
+                secure = TlsClientStream(ours)
+                stream = await _shake_hands(theirs, secure)
+                ours = secure
+            transport = StreamTransport(stream, write_timeout)
             nursery.start_soon(transport.run_reader)
         activity: list[None] = []
         transport.on_activity = lambda: activity.append(None)
-        ours = trio.SocketStream(trio.socket.from_stdlib_socket(client))
-        link = Link(transport, ours, server, activity)
+        link = Link(transport, ours, server, client, activity)
         try:
             with trio.fail_after(PATIENCE):
                 yield link
@@ -141,13 +153,21 @@ async def open_link(
         nursery.cancel_scope.cancel()
 
 
+async def _shake_hands(theirs: trio.abc.Stream, client: TlsClientStream) -> TlsStream:
+    server = TlsStream(theirs, contexts().current(0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.do_handshake)
+        await server.do_handshake()
+    return server
+
+
 async def finish(waiting: Awaitable[None] | None) -> None:
     """Awaits what a method that may have nothing to wait for returned."""
     if waiting is not None:
         await waiting
 
 
-async def read_all(client: trio.SocketStream) -> tuple[bytes, bool]:
+async def read_all(client: trio.abc.ReceiveStream) -> tuple[bytes, bool]:
     """All bytes until the end, and whether that was a reset."""
     data = bytearray()
     while True:

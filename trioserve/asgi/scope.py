@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trioserve.types import Headers, Scope
 
 __all__ = ["ASGI_VERSIONS", "HttpScopes"]
@@ -44,9 +46,10 @@ class HttpScopes:
             None, since ASGI has no other word for it.
         root_path: where the application is mounted; as uvicorn has it, ``path`` begins with it.
         state: the lifespan's state; each scope gets a shallow copy.
+        extensions: what all of its requests have.
     """
 
-    __slots__ = ("client", "root_path", "scheme", "server", "state")
+    __slots__ = ("client", "extensions", "root_path", "scheme", "server", "state")
 
     def __init__(
         self,
@@ -55,12 +58,14 @@ class HttpScopes:
         server: tuple[str, int | None] | None,
         root_path: str,
         state: dict[str, Any],
+        extensions: Mapping[str, Any],
     ) -> None:
         self.scheme = scheme
         self.client = client
         self.server = server
         self.root_path = root_path
         self.state = state
+        self.extensions = extensions
 
     def make(self, request: Head, http_version: str, extensions: dict[str, Any]) -> Scope:
         """The scope of ``request``.

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from trioserve.config.dirty_options import DirtyOptions, Hook
+from trioserve.config.dirty_options import DirtyOptions
+from trioserve.config.fields import Hook
 from trioserve.config.options import (
     ApplicationOptions,
     Config,
@@ -13,6 +14,7 @@ from trioserve.config.options import (
     LogOptions,
     ServerOptions,
 )
+from trioserve.config.tls_options import TlsOptions
 
 __all__ = [
     "ApplicationOptions",
@@ -24,4 +26,5 @@ __all__ = [
     "ListenerOptions",
     "LogOptions",
     "ServerOptions",
+    "TlsOptions",
 ]

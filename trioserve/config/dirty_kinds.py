@@ -13,11 +13,12 @@ from trioserve.config.kinds import (
     as_path_text,
     as_texts,
     int_from_text,
+    is_hook,
     is_int,
     texts_from_text,
 )
 from trioserve.errors import ConfigError
-from trioserve.import_strings import parse_dirty_app, split_import_string
+from trioserve.import_strings import parse_dirty_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DIRTY_APPS",
     "FRAME_SIZE",
-    "HOOK",
     "SOCKET_PATH",
     "WORKER_HOOK",
     "as_import_string",
@@ -80,12 +80,6 @@ SOCKET_PATH = Kind(
 )
 
 
-def _is_hook(value: Any) -> bool:
-    if isinstance(value, str):
-        return split_import_string(value) is not None
-    return value is None or callable(value)
-
-
 def as_import_string(value: str | Callable[..., object] | None) -> Any:
     """Lenient: a callable of a module's top level as ``module:name``, by which it is imported."""
     module = getattr(value, "__module__", None)
@@ -99,15 +93,10 @@ def as_import_string(value: str | Callable[..., object] | None) -> Any:
     return f"{module}:{path}" if found is value and module != "__main__" else value
 
 
-HOOK = Kind(
-    unit="module:attr",
-    expected='"module:attr" as text, or a callable in Python',
-    accepts=_is_hook,
-)
 WORKER_HOOK = Kind(
     unit="module:attr",
     expected='"module:attr" as text, or a callable that another process can import from its module '
     "(no lambda, no inner function, nothing of __main__)",
-    accepts=lambda value: value is None or (isinstance(value, str) and _is_hook(value)),
+    accepts=lambda value: value is None or (isinstance(value, str) and is_hook(value)),
     convert=as_import_string,
 )

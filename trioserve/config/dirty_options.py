@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 import attrs
 
 from trioserve.config import dirty_kinds, kinds
-from trioserve.config.fields import about, setting
+from trioserve.config.fields import Hook, about, setting
 from trioserve.errors import ConfigError
 from trioserve.import_strings import DirtyAppSpec, parse_dirty_app
 
-__all__ = ["DirtyOptions", "Hook"]
+__all__ = ["DirtyOptions"]
 
 _GROUP: Final = "Dirty pool"
-
-#: A callable, or where it is imported from.
-Hook: TypeAlias = str | Callable[..., object]
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -72,6 +68,13 @@ class DirtyOptions:
         30.0,
         "Calls under way may finish when a worker is stopped; 0 = end them at once",
     )
+    dirty_heartbeat_timeout: float = setting(
+        _GROUP,
+        kinds.SECONDS,
+        120.0,
+        "A worker that answers nothing for so long (it is stopped, or its loop is blocked) is "
+        "replaced; 0 = never",
+    )
     dirty_max_frame_size: int = setting(
         _GROUP,
         dirty_kinds.FRAME_SIZE,
@@ -97,16 +100,16 @@ class DirtyOptions:
     )
     on_dirty_starting: Hook | None = attrs.field(
         default=None,
-        validator=dirty_kinds.HOOK,
+        validator=kinds.HOOK,
         metadata=about(
-            _GROUP, dirty_kinds.HOOK, "Called as hook(arbiter) before the first worker starts"
+            _GROUP, kinds.HOOK, "Called as hook(arbiter) before the first worker starts"
         ),
     )
     dirty_post_fork: Hook | None = attrs.field(
         default=None,
-        validator=dirty_kinds.HOOK,
+        validator=kinds.HOOK,
         metadata=about(
-            _GROUP, dirty_kinds.HOOK, "Called as hook(arbiter, worker) when a worker was started"
+            _GROUP, kinds.HOOK, "Called as hook(arbiter, worker) when a worker was started"
         ),
     )
     # It runs in another process, which is told where to import it from.
@@ -122,9 +125,9 @@ class DirtyOptions:
     )
     dirty_worker_exit: Hook | None = attrs.field(
         default=None,
-        validator=dirty_kinds.HOOK,
+        validator=kinds.HOOK,
         metadata=about(
-            _GROUP, dirty_kinds.HOOK, "Called as hook(arbiter, worker) when a worker has ended"
+            _GROUP, kinds.HOOK, "Called as hook(arbiter, worker) when a worker has ended"
         ),
     )
 

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 if TYPE_CHECKING:
     from trioserve.config.kinds import Kind
 
-__all__ = ["about", "setting"]
+__all__ = ["Hook", "about", "setting"]
+
+#: A callable, or where it is imported from.
+Hook: TypeAlias = str | Callable[..., object]
 
 
 def about(group: str, kind: Kind, help: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ __all__ = ["Http2Options"]
 
 _HTTP2: Final = "HTTP/2"
 _PROTOCOLS: Final = ("h2", "h1")
-_ENGINE_NAMES: Final = kinds.choice("auto", "h2", "jh2")
+_ENGINE_NAMES: Final = kinds.choice("auto", "native", "h2", "jh2")
 
 
 def _are_protocols(value: Any) -> bool:
@@ -32,7 +32,7 @@ def _is_usable_engine(value: Any) -> bool:
     if value == "jh2" and find_spec("jh2") is None:
         raise ConfigError(
             "http2_engine 'jh2': jh2 is not installed here; install it (pip install jh2), "
-            'or use "auto" or "h2"'
+            'or use "auto", "native" or "h2"'
         )
     return _ENGINE_NAMES.accepts(value)
 
@@ -108,6 +108,9 @@ class Http2Options:
         0,
         "Largest head, as RFC 9113 counts it; balanced: 65536",
     )
-    http2_engine: Literal["auto", "h2", "jh2"] = setting(
-        _HTTP2, _ENGINE, "auto", "The library below: auto is h2; jh2 if it is installed"
+    http2_engine: Literal["auto", "native", "h2", "jh2"] = setting(
+        _HTTP2,
+        _ENGINE,
+        "auto",
+        "Frames and header compression: our own (auto), or the library h2, or jh2 where installed",
     )

@@ -22,6 +22,7 @@ import attrs
 from trioserve.access_format import check_access_log_format
 from trioserve.addresses import parse_bind
 from trioserve.errors import ConfigError
+from trioserve.import_strings import split_import_string
 
 __all__ = [
     "ACCESS_LOG_FORMAT",
@@ -31,6 +32,7 @@ __all__ = [
     "BYTES",
     "COUNT",
     "DIRECTORY",
+    "HOOK",
     "HTTP_PARSER",
     "MODE",
     "OPTIONAL_COUNT",
@@ -46,6 +48,7 @@ __all__ = [
     "as_texts",
     "choice",
     "int_from_text",
+    "is_hook",
     "is_int",
     "texts_from_text",
 ]
@@ -73,6 +76,7 @@ class Kind:
         to_toml: The TOML text that ``convert`` reads back.
         choices: All values, if they can be listed.
         is_list: Several values; repeated on the command line, comma-separated in a variable.
+        is_secret: Never shown: not in an error, not by --print-config.
     """
 
     unit: str
@@ -83,6 +87,7 @@ class Kind:
     to_toml: Callable[[Any], str] = _toml
     choices: tuple[str, ...] = ()
     is_list: bool = False
+    is_secret: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """Return the value converted.
@@ -92,7 +97,8 @@ class Kind:
         """
         converted = self.convert(value)
         if not self.accepts(converted):
-            raise ConfigError(f"{name} {converted!r}: expected {self.expected}")
+            shown = "(not shown)" if self.is_secret else repr(converted)
+            raise ConfigError(f"{name} {shown}: expected {self.expected}")
         return converted
 
     def __call__(self, _instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -194,7 +200,21 @@ APP_SPEC = Kind(
 )
 
 
-def as_path_text(value: str | os.PathLike[str]) -> Any:
+def is_hook(value: Any) -> bool:
+    """Whether it is a callable, the text of where one is imported from, or None."""
+    if isinstance(value, str):
+        return split_import_string(value) is not None
+    return value is None or callable(value)
+
+
+HOOK = Kind(
+    unit="module:attr",
+    expected='"module:attr" as text, or a callable in Python',
+    accepts=is_hook,
+)
+
+
+def as_path_text(value: str | os.PathLike[str] | None) -> Any:
     """Lenient: a path object as text."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 

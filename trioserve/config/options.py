@@ -20,6 +20,7 @@ from trioserve.config import kinds
 from trioserve.config.dirty_options import DirtyOptions
 from trioserve.config.fields import about, setting
 from trioserve.config.http2_options import Http2Options
+from trioserve.config.tls_options import TlsOptions
 from trioserve.errors import ConfigError
 from trioserve.suggestions import did_you_mean
 
@@ -183,6 +184,7 @@ class LogOptions:
 class Config(
     ApplicationOptions,
     ListenerOptions,
+    TlsOptions,
     ServerOptions,
     Http1Options,
     Http2Options,
@@ -194,6 +196,20 @@ class Config(
     >>> Config(bind=["127.0.0.1:0"], keep_alive_timeout=2).bind
     ('127.0.0.1:0',)
     """
+
+    def __attrs_post_init__(self) -> None:
+        # attrs calls one for the whole class; without this it would be the first group's alone.
+        TlsOptions.__attrs_post_init__(self)
+        self._check_protocols()
+        DirtyOptions.__attrs_post_init__(self)
+
+    def _check_protocols(self) -> None:
+        cleartext = self.insecure_bind or not (self.certfile or self.ssl_context)
+        if cleartext and self.http_protocols == ("h2",) and self.http2_cleartext == "off":
+            raise ConfigError(
+                'http_protocols "h2" with http2_cleartext "off": an address without TLS would '
+                'serve nothing; add "h1" to http_protocols, or leave http2_cleartext as it is'
+            )
 
     def with_changes(self, **changes: Any) -> Self:
         """Return a copy with some settings changed.

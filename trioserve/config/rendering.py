@@ -23,7 +23,9 @@ def _by_group() -> Iterator[tuple[str, list[Setting]]]:
 
 
 def to_toml(config: Config, origins: Mapping[str, str]) -> str:
-    """Return every setting as TOML that reads back to an equal Config, but for callables.
+    """Return every setting as TOML that reads back to an equal Config.
+
+    Callables and secrets are comments there.
 
     Args:
         config: The settings.
@@ -40,6 +42,8 @@ def _assignment(setting: Setting, config: Config, origins: Mapping[str, str]) ->
     value = getattr(config, setting.name)
     if value is None:  # TOML has no null: absence says it
         return f"# {setting.name} is not set"
+    if setting.kind.is_secret:
+        return f"# {setting.name} is set, by {origins.get(setting.name, 'default')}, and not shown"
     if callable(value):  # a hook that a program gave: TOML can only hold a name
         return f"# {setting.name} is a callable of Python's: {value!r}"
     text = f"{setting.name} = {setting.kind.to_toml(value)}"
@@ -59,7 +63,7 @@ One name in four places. `keep_alive_timeout` is
 | TOML | `keep_alive_timeout = 2` | in `trioserve.toml`, or under `[tool.trioserve]` in \
 `pyproject.toml` |
 | environment | `TRIOSERVE_KEEP_ALIVE_TIMEOUT=2` | a list is comma-separated |
-| command line | `--keep-alive-timeout 2` | `bind` and `dirty_app` may be repeated; true or false \
+| command line | `--keep-alive-timeout 2` | lists may be repeated; true or false \
 is `--access-log` or `--no-access-log` |
 
 What is given later in this order wins: defaults, TOML, environment, command line. The file is the

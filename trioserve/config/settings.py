@@ -17,6 +17,7 @@ from trioserve.config.options import (
     LogOptions,
     ServerOptions,
 )
+from trioserve.config.tls_options import TlsOptions
 
 if TYPE_CHECKING:
     from trioserve.config.kinds import Kind
@@ -27,6 +28,7 @@ __all__ = ["GROUPS", "VARIABLE_PREFIX", "Setting", "all_settings"]
 GROUPS = (
     ApplicationOptions,
     ListenerOptions,
+    TlsOptions,
     ServerOptions,
     Http1Options,
     Http2Options,

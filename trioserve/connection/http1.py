@@ -29,7 +29,6 @@ import trio
 from trioserve.asgi.background import contain
 from trioserve.asgi.exchange import HttpExchange
 from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
-from trioserve.asgi.scope import HttpScopes
 from trioserve.connection import outcomes
 from trioserve.connection.limits import ScopeLimit
 from trioserve.connection.wire import Http1Wire
@@ -39,6 +38,7 @@ from trioserve.transports import Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trioserve.asgi.scope import HttpScopes
     from trioserve.context import ServerContext
     from trioserve.protocols.http1 import RequestHead
     from trioserve.transports import Transport
@@ -84,9 +84,7 @@ class Http1Connection:
         self,
         shared: ServerContext,
         transport: Transport,
-        scheme: str,
-        client: tuple[str, int] | None,
-        server: tuple[str, int | None] | None,
+        scopes: HttpScopes,
         on_closed: Callable[[Http1Connection], None],
         on_http2: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -95,7 +93,7 @@ class Http1Connection:
         self._over = False  # the owner only ends it: nobody is to take it over any more
         self._requests = 0
         self._scope = trio.CancelScope()
-        self._scopes = HttpScopes(scheme, client, server, shared.config.root_path, shared.state)
+        self._scopes = scopes
         self._extensions: tuple[dict[str, Any], dict[str, Any]]  # by minor version
         self._context: contextvars.Context | None = None
         self._limit = ScopeLimit(self._scope)  # the grace, or request_timeout
@@ -159,7 +157,7 @@ class Http1Connection:
         self._limit = ScopeLimit(scope)
         self._extension = TrioExtension(scope, self._shared.background.nursery)
         http10: dict[str, Any] = {
-            **self._shared.extensions,
+            **self._scopes.extensions,
             "trioserve": self._extension,
             "http.response.pathsend": NO_OPTIONS,
         }

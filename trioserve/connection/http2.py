@@ -27,24 +27,22 @@ import trio
 from trioserve.asgi.background import contain
 from trioserve.asgi.exchange import HttpExchange
 from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
-from trioserve.asgi.scope import HttpScopes
 from trioserve.connection import outcomes
-from trioserve.connection.http2_inbox import BodyTooLargeError
+from trioserve.connection.http2_room import has_room
 from trioserve.connection.http2_stream import Http2Stream
 from trioserve.connection.http2_waits import Http2Waits
 from trioserve.connection.http2_writer import Http2Writer
-from trioserve.connection.lingering import close, linger
+from trioserve.connection.lingering import close_contained, linger
 from trioserve.protocols.errors import RemoteProtocolError
 from trioserve.protocols.http2 import (
     PRIORITY_UPDATE,
     EarlyPriorities,
     ErrorCode,
     FrameMeter,
-    H2Engine,
     Http2ConnectionError,
     MalformedRequest,
-    engine_package,
     local_settings,
+    make_engine,
     parse_priority_update,
     parse_request,
     parse_trailers,
@@ -54,9 +52,12 @@ from trioserve.transports import Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trioserve.asgi.scope import HttpScopes
     from trioserve.context import ServerContext
-    from trioserve.protocols.http2 import Fields, StreamPriority
+    from trioserve.protocols.http2 import StreamPriority
+    from trioserve.protocols.http2.engine import Fields
     from trioserve.transports import Transport
+
 __all__ = ["Http2Connection"]
 
 _log = logging.getLogger("trioserve.error")
@@ -85,9 +86,7 @@ class Http2Connection:
         self,
         shared: ServerContext,
         transport: Transport,
-        scheme: str,
-        client: tuple[str, int] | None,
-        server: tuple[str, int | None] | None,
+        scopes: HttpScopes,
         on_closed: Callable[[Http2Connection], None],
     ) -> None:
         config = shared.config
@@ -95,10 +94,10 @@ class Http2Connection:
         self.transport = transport
         self.max_body_size = config.max_body_size or math.inf
         self._on_closed = on_closed
-        self._scopes = HttpScopes(scheme, client, server, config.root_path, shared.state)
-        self._extensions = {**shared.extensions, **_EXTENSIONS}
+        self._scopes = scopes
+        self._extensions = {**scopes.extensions, **_EXTENSIONS}
         self._settings = local_settings(config)
-        self._engine = H2Engine(self, self._settings, engine_package(config.http2_engine))
+        self._engine = make_engine(config.http2_engine, self, self._settings)
         self._meter = FrameMeter(2 * self._settings.max_header_list_size, shared.now())
         self.writer = Http2Writer(
             transport, self._engine, self._meter, shared.default_fields, self._lose
@@ -107,10 +106,9 @@ class Http2Connection:
         self._early = EarlyPriorities()
         self._requests = 0
         self._last_stream_id = _ANY_STREAM  # later ones are refused
-        self._over = False  # nothing is read any more
-        self._failed = False  # the protocol was broken, or the peer lost: nothing can be sent
-        self._expired = False
-        self._waits = Http2Waits(shared, self._settings.max_concurrent_streams)
+        self._over = self._failed = False  # nothing is read any more; nothing can be sent
+        self._leaving = False  # the client ends the connection when nothing is under way
+        self._waits = Http2Waits(shared)
         self.deadline = self._waits.deadline
         self._ended = trio.lowlevel.ParkingLot()  # for the end of a stream
         self._nursery: trio.Nursery
@@ -136,16 +134,17 @@ class Http2Connection:
                 _log.error("a connection failed inside the server", exc_info=failure)
         finally:
             try:
-                await close(self.transport)
+                await close_contained(self.transport)
             finally:
                 self._on_closed(self)
 
     async def _read(self, data: bytes) -> None:
         """Takes what comes, until nothing more is to be taken."""
         while not self._over:
-            data = data or await self.transport.receive()
             if not data:
-                return
+                data = await self.transport.receive()
+                if not data:
+                    return
             try:
                 now = self.shared.now()
                 self._meter.feed(data, now)
@@ -163,22 +162,26 @@ class Http2Connection:
         """The client has broken the protocol (RFC 9113 section 5.4.1)."""
         _log.info("a connection is ended: %s", error)
         if not error.announced:
-            self._engine.goaway(self._engine.highest_stream_id, error.code, error.reason.encode())
+            self._send_goaway(error.code, error.reason.encode())
         self._failed = True
+        self.writer.flush_soon()
+
+    def _send_goaway(self, code: ErrorCode, debug: bytes = b"") -> None:
+        """With the last stream that was looked at; it never rises (RFC 9113 section 6.8)."""
+        self._last_stream_id = min(self._last_stream_id, self._engine.highest_stream_id)
+        self._engine.goaway(self._last_stream_id, code, debug)
         self.writer.flush_soon()
 
     async def _finish(self) -> None:
         """The end: requests under way have their grace, and what is to be sent is."""
-        self._over = True
-        transport = self.transport
+        self._over, transport = True, self.transport
         unreachable = self._failed or transport.peer is Peer.LOST
         for stream in list(self._streams.values()):
             stream.leave(unreachable=unreachable)
         if not unreachable:
             await self._all_ended()
-            if transport.peer is Peer.PRESENT:
-                self._engine.goaway(self._engine.highest_stream_id, ErrorCode.NO_ERROR)
-                self.writer.flush_soon()
+            if transport.peer is Peer.PRESENT and self._last_stream_id == _ANY_STREAM:
+                self._send_goaway(ErrorCode.NO_ERROR)
         await self.writer.flush()
         if transport.peer is Peer.PRESENT:
             await linger(transport, LINGER_TIMEOUT)
@@ -215,15 +218,22 @@ class Http2Connection:
             self._engine.reset(stream.id, code)
             self.writer.flush_soon()
 
+    def reset_for_fault(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """Ends a stream on which the client has broken the protocol, by what has just come.
+
+        Raises:
+            Http2ConnectionError: it has done so too often.
+        """
+        self.reset(stream, code)
+        stream.leave(unreachable=True)
+        self._meter.note_reset(self.shared.now())
+
     def answer(self, stream: Http2Stream, status: int, reason: str) -> None:
         """Answers in the application's place, and ends the stream."""
         exchange = stream.exchange
         head_only = stream.head.method == "HEAD"
-        fields = self.writer.send_answer(stream.id, status, reason, head_only=head_only)
-        exchange.status = status
-        exchange.headers = fields[1:]
-        if not head_only:
-            exchange.body_size = int(dict(fields).get(b"content-length", 0))
+        fields, size = self.writer.send_answer(stream.id, status, reason, head_only=head_only)
+        exchange.status, exchange.headers, exchange.body_size = status, fields[1:], size
         stream.ended = True
         if not stream.request_ended:
             self._begin_upload(stream.id)
@@ -240,8 +250,8 @@ class Http2Connection:
 
     def _begin_upload(self, stream_id: int) -> None:
         """The client needn't send the rest of its request."""
-        for crowded_out in self._waits.begin_upload(stream_id):
-            self._engine.reset(crowded_out, ErrorCode.NO_ERROR)
+        if not self._waits.begin_upload(stream_id, self._settings.max_concurrent_streams):
+            self._engine.reset(stream_id, ErrorCode.NO_ERROR)
         self.note_deadline(self._waits.deadline)
 
     def response_completed(self, stream: Http2Stream) -> None:
@@ -250,8 +260,9 @@ class Http2Connection:
         self._log_access(stream)
 
     def _log_access(self, stream: Http2Stream) -> None:
-        has_body = stream.response.has_body
-        outcomes.log_access(self.shared, stream.exchange, stream.began, has_body=has_body)
+        outcomes.log_access(
+            self.shared, stream.exchange, stream.began, has_body=stream.response.has_body
+        )
 
     # -- what comes: the Listener -----------------------------------------------------------
 
@@ -264,11 +275,13 @@ class Http2Connection:
             return
         if priority is not None:
             self._early.note_weight(stream_id, priority)
-        config = self.shared.config
+        max_size = self._settings.max_header_list_size
         try:
-            head = parse_request(fields, end_stream, config, self._settings.max_header_list_size)
+            head = parse_request(fields, end_stream, self.shared.config, max_size)
             if head.content_length > self.max_body_size:
-                raise BodyTooLargeError(self.max_body_size)
+                raise RemoteProtocolError(
+                    413, f"the body is larger than {self.max_body_size} bytes"
+                )
         except MalformedRequest as exc:
             _log.info("refused a request: %s", exc)
             self._meter.note_reset(self.shared.now())
@@ -285,18 +298,12 @@ class Http2Connection:
         self._begin(stream_id, head, end_stream)
 
     def _may_open(self, stream_id: int) -> bool:
-        """Whether one more request may be served.
-
-        A request whose client has reset it counts until its application has ended.
-        """
-        if self._over or stream_id > self._last_stream_id:
-            return False
+        """Whether one more request may be served; too many that may not are a flood."""
         most = self._settings.max_concurrent_streams
-        if len(self._streams) < most:
+        if not self._over and stream_id <= self._last_stream_id and has_room(self._streams, most):
             return True
-        self._meter.note_reset(self.shared.now())
-        present = sum(not stream.gone for stream in self._streams.values())
-        return len(self._streams) < 2 * most and present < most
+        self._meter.note_waste(self.shared.now(), "streams beyond what may be opened")
+        return False
 
     def _begin(self, stream_id: int, head: Any, end_stream: bool) -> None:
         shared = self.shared
@@ -318,7 +325,8 @@ class Http2Connection:
             stream.limit.set(stream.began + shared.request_timeout)
         self._requests += 1
         if self._requests == shared.config.max_requests_per_connection:
-            self._refuse_after(stream_id)
+            self._last_stream_id = stream_id  # an engine may have taken more frames already
+            self._send_goaway(ErrorCode.NO_ERROR)
         self._nursery.start_soon(self._run_stream, stream)
 
     def on_data(self, stream_id: int, data: bytes, size: int, end_stream: bool) -> None:
@@ -331,6 +339,8 @@ class Http2Connection:
             if stream is not None:
                 stream.request_ended = end_stream
             return
+        if size and not data and not end_stream:
+            self._meter.note_waste(self.shared.now(), "DATA frames that hold padding only")
         stream.receive_data(data, size, end_stream)
 
     def on_trailers(self, stream_id: int, fields: Fields) -> None:
@@ -343,14 +353,16 @@ class Http2Connection:
             stream.receive_trailers(parse_trailers(fields, self.shared.config))
         except MalformedRequest as exc:
             _log.info("refused a request's trailers: %s", exc)
-            self._engine.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
-            stream.leave(unreachable=True)
+            self.reset_for_fault(stream, ErrorCode.PROTOCOL_ERROR)
 
     def on_reset(self, stream_id: int, code: int) -> None:
         """See Listener."""
         self._waits.end_upload(stream_id)
         stream = self._streams.get(stream_id)
-        if stream is None or stream.gone:
+        if stream is None:
+            self._meter.note_waste(self.shared.now(), "streams that were reset")
+            return
+        if stream.gone:
             return
         if not stream.ended:
             self._meter.note_reset(self.shared.now())
@@ -358,18 +370,11 @@ class Http2Connection:
 
     def on_window(self, stream_id: int) -> None:
         """See Listener."""
-        if stream_id:
-            stream = self._streams.get(stream_id)
-            if stream is not None:
-                self._resume(stream)
-            return
-        for stream in self._streams.values():
-            self._resume(stream)
-
-    def _resume(self, stream: Http2Stream) -> None:
-        if stream.has_output and self._engine.window(stream.id) > 0:
-            stream.end_stall()
-            self.writer.enqueue(stream)
+        for one in (stream_id,) if stream_id else tuple(self._streams):
+            stream = self._streams.get(one)
+            if stream is not None and stream.has_output and self._engine.window(one) > 0:
+                stream.end_stall()
+                self.writer.enqueue(stream)
 
     def on_settings(self) -> None:
         """See Listener: windows may have changed."""
@@ -395,8 +400,8 @@ class Http2Connection:
             self._early.note(prioritized, priority)
 
     def on_goaway(self, code: int) -> None:
-        """See Listener: the client ends the connection when it has its responses."""
-        self._last_stream_id = 0
+        """See Listener: the client means to end the connection when it has its responses."""
+        self._leaving = True
         if not self._streams:
             self._end_soon()
 
@@ -453,7 +458,7 @@ class Http2Connection:
         if not self._streams:
             self._waits.idle()
             self.note_deadline(self._waits.deadline)
-            if self._last_stream_id != _ANY_STREAM:
+            if self._leaving or self._last_stream_id != _ANY_STREAM:
                 self._end_soon()
         self._ended.unpark_all()
 
@@ -470,6 +475,7 @@ class Http2Connection:
             self.writer.flush_soon()
         has_arrived = not self._streams and self.transport.has_arrived()
         if self._waits.expire(now, has_arrived=has_arrived):
+            self._send_goaway(ErrorCode.NO_ERROR)
             self._end_soon()
         of_streams = min((stream.deadline for stream in self._streams.values()), default=math.inf)
         self.deadline = min(self._waits.deadline, of_streams)
@@ -483,16 +489,10 @@ class Http2Connection:
     def drain(self) -> None:
         """No request is served after those that are under way; then the connection ends."""
         if not self._over:
-            self._refuse_after(self._engine.highest_stream_id)
+            if self._last_stream_id == _ANY_STREAM:
+                self._send_goaway(ErrorCode.NO_ERROR)
             if not self._streams:
                 self._end_soon()
-
-    def _refuse_after(self, stream_id: int) -> None:
-        """The streams that come after this one are not served (RFC 9113 section 6.8)."""
-        if self._last_stream_id == _ANY_STREAM:
-            self._last_stream_id = stream_id
-            self._engine.goaway(stream_id, ErrorCode.NO_ERROR)
-            self.writer.flush_soon()
 
     def _end_soon(self) -> None:
         """Nothing more is read; ``run`` does what is left to be done."""

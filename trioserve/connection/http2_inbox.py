@@ -11,21 +11,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from trioserve.protocols.errors import RemoteProtocolError
-
-__all__ = ["BodyTooLargeError", "Http2Inbox"]
+__all__ = ["Http2Inbox"]
 
 #: Bytes that are taken as one piece, at most about.
 JOIN_SIZE: Final = 128 * 1024
 #: Below this a frame's data is not kept by itself.
 SMALL_SIZE: Final = 512
-
-
-class BodyTooLargeError(RemoteProtocolError):
-    """A request's body is beyond max_body_size."""
-
-    def __init__(self, limit: float) -> None:
-        super().__init__(413, f"the body is larger than {limit} bytes")
 
 
 class Http2Inbox:

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections import deque
+from contextlib import aclosing
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
-from trioserve.connection.files import measure_file, open_to_send
-from trioserve.connection.http2_inbox import BodyTooLargeError, Http2Inbox
+from trioserve.connection.files import measure_file, open_to_send, read_pieces
+from trioserve.connection.http2_inbox import Http2Inbox
 from trioserve.connection.limits import ScopeLimit
 from trioserve.errors import AppProtocolError, ClientDisconnectedError
-from trioserve.protocols.errors import RemoteProtocolError
+from trioserve.protocols.errors import RemoteProtocolError, body_too_large
 from trioserve.protocols.http2 import UNKNOWN, ErrorCode, Http2Response
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ HIGH_WATER: Final = 64 * 1024
 LOW_WATER: Final = 16 * 1024
 #: A body must bring this many bytes a second, body_timeout allowed for.
 MIN_BODY_RATE: Final = 500
-_FILE_READ_SIZE: Final = 256 * 1024
 
 
 class Http2Stream:
@@ -134,7 +133,7 @@ class Http2Stream:
         self.request_ended = ended
         if self._body_size > self._connection.max_body_size:
             self._connection.acknowledge(self, size)
-            self.refuse_body(BodyTooLargeError(self._connection.max_body_size))
+            self.refuse_body(body_too_large(self._connection.max_body_size))
             return
         if self._breaks_length():
             self._connection.acknowledge(self, size)
@@ -153,7 +152,7 @@ class Http2Stream:
             return False
         more = "" if self.request_ended else " or more"
         _log.info("refused a body of %d bytes%s: content-length says %d", came, more, said)
-        self._abandon(ErrorCode.PROTOCOL_ERROR)
+        self._connection.reset_for_fault(self, ErrorCode.PROTOCOL_ERROR)
         return True
 
     def receive_trailers(self, trailers: Headers) -> None:
@@ -331,8 +330,14 @@ class Http2Stream:
         """See Carrier: read in a thread, since a disk may take its time."""
         if isinstance(file, str):
             with await trio.to_thread.run_sync(open_to_send, file) as opened:
-                return await self._send_open_file(head, opened, 0, count, more, trailers)
-        return await self._send_open_file(head, file, offset, count, more, trailers)
+                return await self.send_file(head, opened, 0, count, more, trailers)
+        try:
+            return await self._send_open_file(head, file, offset, count, more, trailers)
+        except BaseException:
+            # What has been said of its length, or what comes after, would not be true any more.
+            if self.response.started and not self.ended and not self.gone:
+                self._abandon(ErrorCode.INTERNAL_ERROR)
+            raise
 
     async def _send_open_file(
         self,
@@ -352,21 +357,16 @@ class Http2Stream:
         if not self.response.has_body or self.ended:
             return 0
         last = not more and not trailers
-        at = start
-        while at < start + size:
-            wanted = min(_FILE_READ_SIZE, start + size - at)
-            # Not seek() and read(): the file may be another request's, too.
-            data = await trio.to_thread.run_sync(os.pread, file.fileno(), wanted, at)
-            if not data:
-                self._abandon(ErrorCode.INTERNAL_ERROR)
-                raise AppProtocolError(f"a file that was being sent got shorter than {size} bytes")
-            at += len(data)
-            self._check_reachable()
-            waiting = self._send_data(data, last=last and at == start + size)
-            if waiting is not None:
-                await waiting
+        left = size
+        async with aclosing(read_pieces(file, start, size)) as pieces:
+            async for data in pieces:
+                left -= len(data)
+                self._check_reachable()
+                waiting = self._send_data(data, last=last and not left)
+                if waiting is not None:
+                    await waiting
         if offset is None:
-            file.seek(at)  # where the next message without an offset goes on
+            file.seek(start + size)  # where the next message without an offset goes on
         if not size and last and (waiting := self._send_data(b"", last=True)) is not None:
             await waiting
         return size
@@ -429,6 +429,7 @@ class Http2Stream:
                 return False
             piece = self._out[0]
             size = min(len(piece), window, max_frame_size)
+            cut = size == window < len(piece)
             if size == len(piece):
                 self._out.popleft()
             else:
@@ -437,7 +438,7 @@ class Http2Stream:
                 piece = piece[:size]
             self._out_size -= size
             ends = self._last and not self._out and self._out_trailers is None
-            self._writer.send_data(self.id, piece, end=ends)
+            self._writer.send_data(self.id, piece, end=ends, cut=cut)
             if ends:
                 self._end()
             elif self._out or not self._last:

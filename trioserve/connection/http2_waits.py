@@ -32,18 +32,14 @@ UPLOAD_TIMEOUT: Final = 1.0
 class Http2Waits:
     """See this file's head.
 
-    Args:
-        max_uploads: unread ones at a time.
-
     Attributes:
         deadline: of the earliest wait; inf = there is none.
     """
 
-    __slots__ = ("_head", "_idle", "_is_new", "_max_uploads", "_shared", "_uploads")
+    __slots__ = ("_head", "_idle", "_is_new", "_shared", "_uploads")
 
-    def __init__(self, shared: ServerContext, max_uploads: int) -> None:
+    def __init__(self, shared: ServerContext) -> None:
         self._shared = shared
-        self._max_uploads = max_uploads
         self._head = math.inf
         self._idle = shared.now() + shared.header_timeout
         self._is_new = True
@@ -77,15 +73,12 @@ class Http2Waits:
         elif self._head == math.inf:
             self._head = now + self._shared.header_timeout
 
-    def begin_upload(self, stream_id: int) -> list[int]:
-        """A response is out, and its request still comes; returns the streams it crowds out."""
-        uploads = self._uploads
-        uploads[stream_id] = self._shared.now() + UPLOAD_TIMEOUT
-        if len(uploads) <= self._max_uploads:
-            return []
-        oldest = next(iter(uploads))
-        del uploads[oldest]
-        return [oldest]
+    def begin_upload(self, stream_id: int, most: int) -> bool:
+        """A response is out, and its request still comes; False if too many do."""
+        if len(self._uploads) >= most:
+            return False
+        self._uploads[stream_id] = self._shared.now() + UPLOAD_TIMEOUT
+        return True
 
     def end_upload(self, stream_id: int) -> None:
         """The request has ended; nothing if it had before."""

@@ -61,8 +61,8 @@ class Http2Writer:
         "_stopped",
         "_task",
         "_transport",
-        "_unsent",
         "_unyielded",
+        "_writing",
     )
 
     def __init__(
@@ -83,7 +83,7 @@ class Http2Writer:
         self._task: trio.lowlevel.Task | None = None
         self._due = False
         self._stopped = False
-        self._unsent = 0
+        self._writing = 0
         self._unyielded = 0
 
     # -- the task ---------------------------------------------------------------------------
@@ -96,13 +96,12 @@ class Http2Writer:
             self._take_frames()
             data = self._engine.take()
             if not data:
-                self._unsent = 0
                 self._progress.unpark_all()
                 if not self._due:
                     self._task = trio.lowlevel.current_task()
                     await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
                 continue
-            self._unsent = len(data)
+            self._writing = len(data)
             try:
                 waiting = transport.write(data)
                 if waiting is not None:
@@ -111,7 +110,7 @@ class Http2Writer:
                 self.stop()
                 self._on_lost()
                 return
-            self._unsent = 0
+            self._writing = 0
             self._progress.unpark_all()
             if self._order:
                 await trio.lowlevel.checkpoint()  # what is more urgent may come meanwhile
@@ -120,7 +119,7 @@ class Http2Writer:
         """Gives DATA to the engine, the most urgent first, for one flush."""
         engine = self._engine
         order = self._order
-        while self._unsent < FLUSH_SIZE:
+        while engine.unsent < FLUSH_SIZE:
             stream = order.next()
             if stream is None:
                 return
@@ -140,13 +139,17 @@ class Http2Writer:
 
     async def flush(self) -> None:
         """Until all that is to be sent is with the transport, whose deadlines bound it."""
-        while (self._due or self._unsent) and not self._stopped:
+        while (self._due or self._unsent()) and not self._stopped:
             await self._progress.park()
 
     async def wait_for_room(self) -> None:
         """Until no more waits for the socket than MAX_UNSENT."""
-        while self._unsent > MAX_UNSENT and not self._stopped:
+        while self._unsent() > MAX_UNSENT and not self._stopped:
             await self._progress.park()
+
+    def _unsent(self) -> int:
+        """Bytes that wait for the socket, of whatever frames."""
+        return self._writing + self._engine.unsent
 
     def stop(self) -> None:
         """Nothing reaches the client any more."""
@@ -159,36 +162,35 @@ class Http2Writer:
     def send_headers(self, stream_id: int, fields: Headers, *, end: bool) -> None:
         """A header section."""
         self._engine.send_headers(stream_id, fields, end)
-        size = _MESSAGE_COST
-        for _, value in fields:
-            size += len(value)
-        self._unsent += size
         self.flush_soon()
 
-    def send_data(self, stream_id: int, body: bytes | memoryview, *, end: bool) -> None:
-        """A DATA frame, which the client takes."""
+    def send_data(
+        self, stream_id: int, body: bytes | memoryview, *, end: bool, cut: bool = False
+    ) -> None:
+        """A DATA frame, which the client takes; ``cut`` where it would have taken no more."""
         self._engine.send_data(stream_id, body, end)
-        self._meter.note_sent(len(body))
-        self._unsent += len(body)
+        self._meter.note_sent(len(body), cut=cut)
         self.flush_soon()
 
     def send_data_at_once(self, stream_id: int, body: bytes | memoryview, *, end: bool) -> bool:
         """A whole message in one frame, if nothing else waits and the client takes it now."""
-        if self._order or self._unsent > FLUSH_SIZE:
-            return False
         size = len(body)
         engine = self._engine
+        if self._order or self._writing + engine.unsent > FLUSH_SIZE:
+            return False
         if size > engine.max_frame_size or (size and size > engine.window(stream_id)):
             return False
         if size or end:
             self.send_data(stream_id, body, end=end)
         return True
 
-    def send_answer(self, stream_id: int, status: int, reason: str, *, head_only: bool) -> Headers:
+    def send_answer(
+        self, stream_id: int, status: int, reason: str, *, head_only: bool
+    ) -> tuple[Headers, int]:
         """The server's own answer, whole; its text goes only where the client takes it now.
 
         Returns:
-            The fields that were sent.
+            The fields that were sent, and the size of the body.
         """
         text = f"{status} {reason_phrase(status)}"
         body = (f"{text}: {reason}\n" if reason else f"{text}\n").encode()
@@ -201,7 +203,7 @@ class Http2Writer:
         self.send_headers(stream_id, fields, end=not fits)
         if fits:
             self.send_data(stream_id, body, end=True)
-        return fields
+        return fields, len(body) if fits else 0
 
     def enqueue(self, stream: Http2Stream) -> None:
         """The stream has something that couldn't go at once."""

@@ -11,7 +11,7 @@ import trio
 if TYPE_CHECKING:
     from trioserve.transports import Transport
 
-__all__ = ["close", "linger"]
+__all__ = ["close_contained", "linger"]
 
 _log = logging.getLogger("trioserve.error")
 
@@ -41,11 +41,11 @@ async def linger(transport: Transport, timeout: float) -> None:
             size += len(data)
 
 
-async def close(transport: Transport) -> None:
-    """Frees the transport; what that raises is logged: a stream of any kind may fail to close."""
+async def close_contained(transport: Transport) -> None:
+    """Frees the transport. *Errors handled here*: a stream of any kind may fail to close."""
     try:
         closing = transport.close()
         if closing is not None:
             await closing
-    except Exception:  # the connection's border
+    except Exception:  # a connection's border
         _log.exception("a connection failed to close")

@@ -18,6 +18,7 @@ import trio
 from trioserve.connection.files import measure_file, open_to_send
 from trioserve.connection.lingering import linger
 from trioserve.errors import AppProtocolError, ClientDisconnectedError
+from trioserve.protocols.errors import body_too_large
 from trioserve.protocols.fields import reason_phrase
 from trioserve.protocols.http1 import (
     Framing,
@@ -26,7 +27,7 @@ from trioserve.protocols.http1 import (
     RequestReader,
     ResponseEncoder,
 )
-from trioserve.protocols.http2.preface import begins_like_preface
+from trioserve.protocols.negotiation import begins_like_preface
 from trioserve.transports import Peer
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Http1Wire:
                     self.idle = True
                     return None
             if request.content_length > self._max_body_size:
-                raise self._too_large(head_only=request.method == "HEAD")
+                raise body_too_large(self._max_body_size, head_only=request.method == "HEAD")
         except RemoteProtocolError as exc:
             await self._reject(exc)
             return None
@@ -226,7 +227,7 @@ class Http1Wire:
         try:
             part = await self._read_body()
             if self.reader.body_size > self._max_body_size:
-                raise self._too_large(head_only=False)
+                raise body_too_large(self._max_body_size)
         except RemoteProtocolError as exc:
             await self._fail_body(exchange, exc)
             return None
@@ -304,11 +305,6 @@ class Http1Wire:
         if self._expect_continue:
             return False
         return self._request.content_length - self.reader.body_size <= DRAIN_SIZE
-
-    def _too_large(self, *, head_only: bool) -> RemoteProtocolError:
-        return RemoteProtocolError(
-            413, f"the body is larger than {self._max_body_size} bytes", head_only=head_only
-        )
 
     # -- a response -------------------------------------------------------------------------
 

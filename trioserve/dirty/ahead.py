@@ -11,20 +11,25 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from trioserve.dirty.frames import decode_error
+from trioserve.dirty import frames
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trioserve.dirty.calls import Call
     from trioserve.dirty.frames import Payload
-    from trioserve.dirty.slots import Lane
+    from trioserve.dirty.slots import App, Lane, Worker
 
 __all__ = [
     "AHEAD_SIZE",
     "REVOKE_AFTER",
     "STUCK_AFTER",
     "ahead_limit",
+    "ask_back",
+    "ask_back_overdue",
+    "find_lane",
     "may_go_ahead",
-    "patience",
+    "others_have_calls_for",
     "was_not_started",
 ]
 
@@ -47,10 +52,33 @@ def ahead_limit(service_time: float) -> int:
 
 def may_go_ahead(call: Call) -> bool:
     """Whether it may be sent ahead at all: the one before it must not be what waits for it."""
-    return call.size <= AHEAD_SIZE and not call.parent
+    return call.size <= AHEAD_SIZE and call.parent is None
 
 
-def patience(lane: Lane) -> float:
+def find_lane(app: App, sync: bool, call: Call, now: float) -> Lane | None:
+    """The least busy lane with a free slot for the call, else one to which it is sent ahead."""
+    best: Lane | None = None
+    for worker in app.workers:
+        lane = worker.lane(app, sync)
+        if len(lane.running) < lane.size and (
+            best is None or len(lane.running) < len(best.running)
+        ):
+            best = lane
+    if best is not None or not sync or not may_go_ahead(call):
+        return best
+    limit = app.ahead_limit
+    for worker in app.workers:
+        lane = worker.lane(app, sync)
+        if (
+            len(lane.ahead) < limit
+            and now - lane.latest_start < REVOKE_AFTER
+            and (best is None or len(lane.ahead) < len(best.ahead))
+        ):
+            best = lane
+    return best
+
+
+def _patience(lane: Lane) -> float:
     """Seconds from its last start after which what was sent ahead to this lane is asked back."""
     seconds = math.inf
     for app in lane.apps:
@@ -63,6 +91,42 @@ def patience(lane: Lane) -> float:
     return seconds
 
 
+def others_have_calls_for(idle: Lane) -> bool:
+    """Whether calls that this lane could run were sent ahead to others."""
+    return any(
+        worker.sync_lanes[app.path].ahead
+        for app in idle.apps
+        for worker in app.workers
+        if worker is not idle.worker
+    )
+
+
+def ask_back_overdue(workers: Iterable[Worker], now: float) -> float:
+    """Takes calls back that wait behind a long one, and would not elsewhere.
+
+    Returns:
+        When others are due; inf if none are.
+    """
+    soonest = math.inf
+    for worker in workers:
+        for lane in worker.lanes:
+            if lane.ahead:
+                due = lane.latest_start + _patience(lane)
+                if due <= now:
+                    ask_back(lane)
+                else:
+                    soonest = min(soonest, due)
+    return soonest
+
+
+def ask_back(lane: Lane) -> None:
+    """Asks for all that was sent ahead to this lane; the worker gives back what has not started."""
+    for call in lane.ahead:
+        if not call.revoked:
+            call.revoked = True
+            lane.worker.face.send(frames.revoke(call.id))
+
+
 def was_not_started(payload: Payload) -> bool:
     """Whether an ERROR's payload says that the worker gives the call back."""
-    return bool(decode_error(payload).details.get("not_started"))
+    return bool(frames.decode_error(payload).details.get("not_started"))

@@ -27,6 +27,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, TypeAlias
 
 from trioserve.dirty.app_loading import load_app_class, load_hook, look_up
+from trioserve.dirty.descriptions import shown
 from trioserve.dirty.errors import DirtyAppError
 from trioserve.suggestions import did_you_mean
 
@@ -146,8 +147,14 @@ def _bound(app: object, action: object, path: str) -> Callable[..., Any]:
         bound: Callable[..., Any] = getattr(app, name)
         return bound
     known = dict(_actions(cls))
-    listed = ", ".join(sorted(known)) or "none"
+    listed = ", ".join(sorted(known)[:_MAX_LISTED]) or "none"
+    if len(known) > _MAX_LISTED:
+        listed += f" … and {len(known) - _MAX_LISTED} more"
     _refuse(path, action, f"its actions are: {listed}{did_you_mean(name, known)}")
+
+
+#: Actions that an error names.
+_MAX_LISTED: Final = 20
 
 
 def _is_private(action: object) -> bool:
@@ -290,7 +297,7 @@ _LIMITS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
 
 
 def _wrong(path: str, name: str, value: object, expected: str) -> NoReturn:
-    raise DirtyAppError(f"{path}: {name} is {value!r:.200}; expected {expected}", app_path=path)
+    raise DirtyAppError(f"{path}: {name} is {shown(value)}; expected {expected}", app_path=path)
 
 
 # -- the call under way ---------------------------------------------------------------------
@@ -301,13 +308,15 @@ class CallState:
 
     Attributes:
         request_id: The id of its REQUEST; 0 where there is none.
+        worker: The number by which the arbiter knows the worker that runs it.
         cancelled: Set by the worker once the caller has given it up.
     """
 
-    __slots__ = ("cancelled", "request_id")
+    __slots__ = ("cancelled", "request_id", "worker")
 
-    def __init__(self, request_id: int = 0) -> None:
+    def __init__(self, request_id: int = 0, worker: int = 0) -> None:
         self.request_id = request_id
+        self.worker = worker
         self.cancelled = False
 
 

@@ -8,9 +8,9 @@ DirtyAppError that carries the traceback to the arbiter's log.
 from __future__ import annotations
 
 import importlib
-import traceback
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from trioserve.dirty.descriptions import describe_exception
 from trioserve.dirty.errors import DirtyAppError, DirtyAppNotFoundError
 from trioserve.import_strings import split_import_string
 from trioserve.suggestions import did_you_mean
@@ -91,7 +91,9 @@ def _import(path: str) -> Any:
             "or install it",
             app_path=path,
         ) from exc
-    except (Exception, SystemExit) as exc:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # an app's border: whatever its import raises
         raise _failed(path, exc) from exc
     return _attribute(found, path, module_name, attribute)
 
@@ -105,7 +107,9 @@ def _attribute(module: Any, path: str, module_name: str, attribute: str) -> Any:
             hint = did_you_mean(name, (known for known in dir(found) if known[:1] != "_"))
             message = f'{path}: {so_far} has no attribute "{name}"{hint}'
             raise DirtyAppNotFoundError(message, app_path=path) from exc
-        except Exception as exc:  # a module may compute its attributes (PEP 562)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # a module may compute its attributes (PEP 562)
             raise _failed(path, exc) from exc
         so_far = f'"{name}"'
     return found
@@ -116,14 +120,13 @@ def _is_part_of(missing: str | None, module_name: str) -> bool:
 
 
 def _failed(path: str, exc: BaseException) -> DirtyAppError:
-    text = str(exc).partition("\n")[0]
-    kind = type(exc)
-    frames = _app_frames(exc.__traceback__)
+    raised = describe_exception(exc, _app_frames(exc.__traceback__))
+    text = raised.message.partition("\n")[0]
     return DirtyAppError(
-        f"{path}: its import failed: {kind.__name__}" + (f": {text}" if text else ""),
+        f"{path}: its import failed: {raised.name}" + (f": {text}" if text else ""),
         app_path=path,
-        exception_type=f"{kind.__module__}.{kind.__qualname__}",
-        traceback="".join(traceback.format_exception(kind, exc, frames)),
+        exception_type=raised.kind,
+        traceback=raised.traceback,
     )
 
 

@@ -18,6 +18,7 @@ import json
 import logging
 import math
 import os
+import socket
 import sys
 import time
 from functools import partial, reduce
@@ -25,9 +26,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trioserve.dirty import current
+from trioserve.dirty import current, frames
 from trioserve.dirty.client import DirtyClient
-from trioserve.dirty.errors import DirtyConnectionError, DirtyError
+from trioserve.dirty.descriptions import shown
+from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyOverloadedError
 from trioserve.dirty.paths import (
     is_stranger,
     make_private_path,
@@ -35,9 +37,10 @@ from trioserve.dirty.paths import (
     peer_uid,
     remove_private_directory,
 )
+from trioserve.dirty.placement import Slot, assign_apps, deal_apps, first_to_go
 from trioserve.dirty.pool import Pool
 from trioserve.dirty.processes import WorkerHandle
-from trioserve.dirty.sessions import Session
+from trioserve.dirty.sessions import Backlog, Session
 from trioserve.dirty.slots import App
 from trioserve.dirty.stash_direct_trio import AsyncDirectTransport
 from trioserve.dirty.tables import StashTables
@@ -63,32 +66,13 @@ _LOG_FORMAT: Final = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
 _ORPHAN_GRACE: Final = 5.0
 #: What MANAGE may bring it to: a slip of the finger must not take the machine.
 _MAX_WORKERS: Final = 512
+#: Clients' connections that are served at a time: each may make a frame's worth of memory be held.
+_MAX_CONNECTIONS: Final = 2048
 _MEMORY_INTERVAL: Final = 1.0
 #: Seconds without accepting after it failed: out of descriptors, as a rule.
 _ACCEPT_PAUSE: Final = 0.1
 #: Seconds that a worker told to go gets beyond dirty_graceful_timeout, to close its apps.
 _CLOSE_TIME: Final = 5.0
-
-
-class Slot:
-    """A place for a worker.
-
-    Attributes:
-        number: counts from 1.
-        apps: paths that its workers run; None until the first has said what there is.
-        worker: the one that is ready, or else the newest.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.apps: list[str] | None = None
-        self.handles: list[WorkerHandle] = []
-        self.supervisor: Supervisor
-        self.ended = trio.Event()
-
-    def runs(self, app_path: str) -> bool:
-        """Whether its workers run the app, as far as is known."""
-        return self.apps is None or app_path in self.apps
 
 
 class DirtyArbiter:
@@ -118,10 +102,14 @@ class DirtyArbiter:
             [App(path, self._default_timeout) for path in self._specs],
             queue_size=config.dirty_queue_size,
             is_expected=self._is_expected,
+            is_coming=self._is_coming,
             max_frame_size=config.dirty_max_frame_size,
             clock=trio.lowlevel.current_clock().current_time,
         )
         self.pool.on_sooner = self._wake_sweeper
+        self._backlog = Backlog()
+        self._connections = 0
+        self._is_crowded = False
         self._slots: list[Slot] = []
         self._target = 0
         self._numbers = 0
@@ -209,19 +197,19 @@ class DirtyArbiter:
     async def manage(self, operation: int, count: int) -> dict[str, Any]:
         """See Backend."""
         if count < 1:
-            raise DirtyError(f"the count of workers must be 1 or more, got {count}")
+            raise DirtyError(f"the count of workers must be 1 or more, got {shown(count)}")
         if operation == 1:
             if self._target + count > _MAX_WORKERS:
                 raise DirtyError(
-                    f"{count} more workers would be {self._target + count}; "
-                    f"the most is {_MAX_WORKERS}"
+                    f"{shown(count)} more workers are too many: there are to be {self._target}, "
+                    f"and the most is {_MAX_WORKERS}"
                 )
             self._add_slots(count)
             return self._managed("add", count, "spawned", count, None)
         if operation == 2:
             removed, reason = self._remove_slots(count)
             return self._managed("remove", count, "removed", removed, reason)
-        raise DirtyError(f"a MANAGE operation is 1 (add) or 2 (remove), got {operation}")
+        raise DirtyError(f"a MANAGE operation is 1 (add) or 2 (remove), got {shown(operation)}")
 
     def _managed(
         self, operation: str, requested: int, done: str, number: int, reason: str | None
@@ -270,7 +258,7 @@ class DirtyArbiter:
             )
             self._slots.append(slot)
             if self._limits is not None:
-                self._assign_apps(slot)
+                assign_apps(slot, self._slots, self._limits)
             self._nursery.start_soon(self._run_slot, slot)
 
     async def _run_slot(self, slot: Slot) -> None:
@@ -282,25 +270,25 @@ class DirtyArbiter:
                 self._slots.remove(slot)
 
     def _remove_slots(self, count: int) -> tuple[int, str | None]:
-        """Lets slots go whose apps all run elsewhere, too; the youngest first."""
-        removed = 0
-        for slot in reversed(self._slots.copy()):
-            if removed == count:
-                return removed, None
-            others = [other for other in self._slots if other is not slot]
-            paths = slot.apps if slot.apps is not None else list(self._specs)
-            if all(any(other.runs(path) for other in others) for path in paths):
-                self._slots.remove(slot)
-                slot.supervisor.remove()
-                self._target -= 1
-                removed += 1
-        if removed == count:
-            return removed, None
-        return removed, "each worker that is left is the last one of some app"
+        """Lets slots go whose apps all run elsewhere, too."""
+        for removed in range(count):
+            slot = first_to_go(self._slots, self._specs)
+            if slot is None:
+                return removed, "each worker that is left is the last one of some app"
+            self._slots.remove(slot)
+            slot.supervisor.remove()
+            self._target -= 1
+        return count, None
 
     def _is_expected(self, app_path: str) -> bool:
         return not self._stop.is_set() and any(
             slot.runs(app_path) and not slot.supervisor.is_degraded for slot in self._slots
+        )
+
+    def _is_coming(self, app_path: str) -> bool:
+        return not self._stop.is_set() and any(
+            slot.runs(app_path) and not slot.is_serving and not slot.supervisor.is_degraded
+            for slot in self._slots
         )
 
     def _learn(self, entries: Entries) -> None:
@@ -313,27 +301,7 @@ class DirtyArbiter:
             self.pool.set_timeout(path, self._default_timeout if own is None else own or math.inf)
             for table in entry.get("stashes") or ():
                 self.tables.ensure(table)
-        # Limited apps are dealt out in turn, so that heavy ones don't all meet in one worker.
-        place = 0
-        for slot in self._slots:
-            slot.apps = [path for path, limit in self._limits.items() if limit is None]
-        for path, limit in self._limits.items():
-            if limit is not None:
-                for offset in range(min(limit, len(self._slots))):
-                    slot = self._slots[(place + offset) % len(self._slots)]
-                    assert slot.apps is not None
-                    slot.apps.append(path)
-                place += limit
-
-    def _assign_apps(self, slot: Slot) -> None:
-        """The apps of a slot that comes later: those that don't have as many as they may."""
-        assert self._limits is not None
-        slot.apps = [
-            path
-            for path, limit in self._limits.items()
-            if limit is None
-            or sum(other.runs(path) for other in self._slots if other is not slot) < limit
-        ]
+        deal_apps(self._slots, self._limits)
 
     # -- one life of a worker ------------------------------------------------------------------
 
@@ -388,7 +356,9 @@ class DirtyArbiter:
                 module, _, attribute = hook.partition(":")
                 hook = reduce(getattr, attribute.split("."), importlib.import_module(module))
             hook(*args)
-        except Exception:  # a hook's border
+        except (KeyboardInterrupt, trio.Cancelled):
+            raise
+        except BaseException:  # a hook's border: a SystemExit ends the hook only
             _log.exception("the hook %s failed; the pool goes on", name)
 
     # -- other tasks ------------------------------------------------------------------------
@@ -402,22 +372,40 @@ class DirtyArbiter:
                     _log.warning("dirty: no connection can be accepted for now: %s", exc)
                     await trio.sleep(_ACCEPT_PAUSE)
                 continue
-            with contextlib.ExitStack() as undo:
-                undo.callback(sock.close)
-                uid = peer_uid(sock)  # type: ignore[arg-type]
-                if is_stranger(uid):
-                    _log.warning("dirty: a connection of user %d was refused", uid)
-                    continue
-                undo.pop_all()
             plain = _to_stdlib(sock)
-            session = Session(plain, self, self.tables, self.config.dirty_max_frame_size)
-            self._nursery.start_soon(self._run_session, session)
+            if self._may_come(plain):
+                size = self.config.dirty_max_frame_size
+                session = Session(plain, self, self.tables, size, self._backlog)
+                self._connections += 1
+                self._nursery.start_soon(self._run_session, session)
+            else:
+                plain.close()
+
+    def _may_come(self, sock: socket.socket) -> bool:
+        """Whether a client is to be served; one that isn't is told why, if it is ours."""
+        uid = peer_uid(sock)
+        if is_stranger(uid):
+            _log.warning("dirty: a connection of user %d was refused", uid)
+            return False
+        if self._connections < _MAX_CONNECTIONS:
+            self._is_crowded = False
+            return True
+        if not self._is_crowded:
+            self._is_crowded = True
+            _log.warning("dirty: connections are refused: there are %d", self._connections)
+        error = DirtyOverloadedError(f"{_MAX_CONNECTIONS} connections are open already")
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.send(b"".join(frames.error(0, error)))
+        return False
 
     async def _run_session(self, session: Session) -> None:
         try:
             await session.run()
         except Exception:  # the border of one connection
             _log.exception("dirty: a client's connection failed")
+        finally:
+            self._connections -= 1
 
     async def _sweep(self) -> None:
         while True:
@@ -450,7 +438,5 @@ class DirtyArbiter:
                     handle.check_memory()
 
 
-def _to_stdlib(sock: trio.socket.SocketType) -> Any:
-    import socket
-
+def _to_stdlib(sock: trio.socket.SocketType) -> socket.socket:
     return socket.socket(fileno=sock.detach())

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from trioserve.dirty import frames
 from trioserve.dirty.app import current_call
+from trioserve.dirty.arguments import checked_timeout, manage_fields
 from trioserve.dirty.blocking_connection import BlockingConnection
 from trioserve.dirty.errors import DirtyAppError, DirtyConnectionError
 from trioserve.dirty.frames import FrameType
@@ -46,10 +47,11 @@ class BlockingDirtyClient:
 
     Args:
         path: the arbiter's socket; None = that of ``TRIOSERVE_DIRTY_SOCKET``.
-        timeout: seconds for calls that don't say it themselves; inf = none.
+        timeout: seconds for calls that don't say it themselves; 0 or inf = none.
         max_frame_size: bytes of a message, either way.
 
     Raises:
+        TypeError, ValueError: the timeout can't be.
         DirtyConnectionError: no path is given, and the environment names none.
 
     Each method raises a RuntimeError where it is called in a task of Trio or asyncio: it would
@@ -67,7 +69,7 @@ class BlockingDirtyClient:
             raise DirtyConnectionError(
                 "which arbiter? Give the path of its socket, or set TRIOSERVE_DIRTY_SOCKET"
             )
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._max_frame_size = max_frame_size
         self._ids = itertools.count(1)
         self._idle: list[BlockingConnection] = []
@@ -111,9 +113,7 @@ class BlockingDirtyClient:
 
     def manage(self, operation: str, count: int = 1) -> dict[str, Any]:
         """See DirtyClient.manage."""
-        code = frames.MANAGE_OPERATIONS.get(operation)
-        if code is None:
-            raise ValueError(f'operation must be "add" or "remove", got {operation!r}')
+        code, count = manage_fields(operation, count)
         result: dict[str, Any] = self.request(frames.manage, code, count)
         return result
 
@@ -143,9 +143,7 @@ class BlockingDirtyClient:
     def _seconds(self, timeout: float | None) -> float:
         if timeout is None:
             return self._timeout
-        if not timeout >= 0:
-            raise ValueError(f"timeout must be 0 (none) or more seconds, got {timeout!r}")
-        return timeout or math.inf
+        return checked_timeout(timeout)
 
     def _encode(
         self, app_path: str, action: str, args: Any, kwargs: Any, timeout: float
@@ -157,7 +155,7 @@ class BlockingDirtyClient:
             args,
             kwargs,
             timeout if timeout < math.inf else None,
-            None if state is None else {"call": state.request_id},
+            None if state is None else {"call": state.request_id, "worker": state.worker},
         )
         request_id = next(self._ids)
         return request_id, frames.with_header(
@@ -244,8 +242,12 @@ class BlockingStream:
     ) -> None:
         self._call = call
         self._replies: Iterator[tuple[int, Payload]] | None = None
+        self._entered = False
 
     def __enter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a stream can be entered once: make another by client.stream(…)")
+        self._entered = True
         self._replies = self._call.__enter__()
         return self
 

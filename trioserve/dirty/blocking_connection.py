@@ -39,6 +39,8 @@ _RETRY_INTERVAL: Final = 0.02
 #: Seconds beyond a call's timeout in which the arbiter says itself that it is over.
 _TIMEOUT_MARGIN: Final = 1.0
 _TIMEVAL: Final = struct.Struct("@ll")
+#: Seconds that the kernel is told at most: it, too, has limits. What is left is waited for anew.
+_LONGEST_WAIT: Final = 1e6
 #: Seconds by which a wait may end too early or too late: for less the kernel is not told again.
 _TIMEOUT_TOLERANCE: Final = 0.05
 
@@ -228,6 +230,7 @@ class BlockingConnection:
             limit = deadline + _TIMEOUT_MARGIN - time.monotonic()
             if limit <= 0:
                 raise self._too_late(timeout)
+            limit = min(limit, _LONGEST_WAIT)
             if abs(limit - self._wait_limit) <= _TIMEOUT_TOLERANCE:
                 return  # as most calls, which have the timeout of the one before
         if limit != self._wait_limit:

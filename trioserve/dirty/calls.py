@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from trioserve.dirty.errors import DirtyError
-    from trioserve.dirty.frames import Payload
+    from trioserve.dirty.frames import Payload, Trace
 
 __all__ = ["Backend", "Call", "Stage"]
 
@@ -27,6 +27,8 @@ __all__ = ["Backend", "Call", "Stage"]
 class Stage(Enum):
     """Where a call is in its life."""
 
+    #: Not submitted, or refused.
+    NEW = "new"
     QUEUED = "queued"
     #: At a worker that is busy: sent ahead, so that it needn't wait for a round trip.
     AHEAD = "ahead"
@@ -42,14 +44,15 @@ class Call:
         parts: the REQUEST's payload; dropped once it is sure that it needn't be sent again.
         size: bytes of it.
         timeout: seconds from its submission, the queue included; inf = none.
-        parent: id of the call whose action makes this one; 0 = none.
+        trace: of the call whose action makes this one, as its client knows it; None = none.
+        parent: that call, once the pool has found it; until either of them has ended.
         id: given by the backend.
         deadline: on Trio's clock; the backend's.
     """
 
     # Most calls change none of these: defaults of the class cost nothing.
     id = 0
-    stage = Stage.QUEUED
+    stage = Stage.NEW
     deadline = math.inf
     # The pool's own:
     abandoned = False
@@ -58,7 +61,8 @@ class Call:
     limit_at = math.inf
     started_at = 0.0
     holder: Any = None
-    children: list[Call] | None = None
+    parent: Call | None = None
+    children: dict[int, Call] | None = None
 
     def __init__(
         self,
@@ -66,14 +70,14 @@ class Call:
         action: str,
         parts: list[bytes | memoryview],
         timeout: float = math.inf,
-        parent: int = 0,
+        trace: Trace | None = None,
     ) -> None:
         self.app_path = app_path
         self.action = action
         self.parts = parts
         self.size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         self.timeout = timeout
-        self.parent = parent
+        self.trace = trace
 
     def deliver(self, frame_type: int, payload: Payload) -> None:
         """A RESPONSE, CHUNK, END or ERROR of this call has come."""
@@ -88,9 +92,10 @@ class Backend(Protocol):
     """What runs actions and keeps the stash. To be used in one Trio loop."""
 
     def submit(self, call: Call) -> None:
-        """Takes the call; never blocks.
+        """Takes the call, which must be new; never blocks.
 
         Raises:
+            RuntimeError: it was submitted before.
             DirtyAppNotFoundError, DirtyNoWorkersAvailableError, DirtyOverloadedError,
             DirtyConnectionError: at once, instead of the call's ``fail``.
         """

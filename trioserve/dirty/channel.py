@@ -23,6 +23,7 @@ import trio
 
 from trioserve.dirty import frames as frame_encoders
 from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError
+from trioserve.dirty.forks import end_if_forked
 from trioserve.dirty.frames import DEFAULT_MAX_FRAME_SIZE, FrameReader
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Channel:
         unsent_size: bytes that the socket did not take; where bounded, those of this step, too.
         on_drained: called when nothing waits any more.
         closed: nothing is sent or received any more.
+        home: see below; None: any.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Channel:
         max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
         write_timeout: float = 60,
         bounded: bool = False,
+        home: int | None = None,
     ) -> None:
         """Takes the socket over.
 
@@ -69,6 +72,7 @@ class Channel:
             bounded: don't read while more than HIGH_WATER bytes wait to be sent, nor wait for more
                 than write_timeout for the rest of a frame. For one side of a connection only: two
                 that do so could wait for each other.
+            home: the process that alone may send; one that is forked from it ends where it would.
         """
         sock.setblocking(False)
         self._sock = sock
@@ -94,21 +98,34 @@ class Channel:
         self.unsent_size = 0
         self.on_drained: Callable[[], None] = _nothing
         self.closed = False
+        self.home = home
 
     # -- sending ----------------------------------------------------------------------------
 
-    def send(self, parts: list[bytes | memoryview]) -> None:
-        """Sends a frame, now or at the end of the step. Never blocks; after the end: nothing."""
+    def send(self, parts: list[bytes | memoryview], *, changeable: bool = False) -> None:
+        """Sends a frame, now or at the end of the step. Never blocks; after the end: nothing.
+
+        Args:
+            parts: of the frame.
+            changeable: their owner may change what they are views of once this has returned: what
+                can't be written now is copied.
+        """
         if self.closed:
             return
+        if self.home is not None:
+            end_if_forked(self.home)
         with self._lock:
-            self._unsent += parts
             if self._in_step or self._blocked:
+                self._unsent += map(_own, parts) if changeable else parts
                 if self._bounded:
                     self.unsent_size += sum(map(len, parts))
                 return
+            self._unsent += parts  # nothing else is there
             self._in_step = self._is_busy
-            if self._flush() and not self._in_step:
+            is_sent = self._flush()
+            if changeable and not is_sent:
+                self._unsent[:] = map(_own, self._unsent)
+            if is_sent and not self._in_step:
                 return
         self._wake_writer()
 
@@ -118,6 +135,8 @@ class Channel:
         Returns when the socket has taken it, or the channel has ended: what the thread does next is
         done after that.
         """
+        if self.home is not None:
+            end_if_forked(self.home)  # before the lock, which another thread may have held
         with self._lock:
             if self.closed:
                 return
@@ -359,6 +378,10 @@ def _count_sent(parts: list[bytes | memoryview], sent: int) -> int:
         if sent < 0:
             return index
     return len(parts)
+
+
+def _own(part: bytes | memoryview) -> bytes:
+    return part if type(part) is bytes else bytes(part)
 
 
 def _nothing() -> None:

@@ -15,6 +15,7 @@ import trio
 
 from trioserve.dirty import frames
 from trioserve.dirty.app import current_call
+from trioserve.dirty.arguments import checked_timeout, manage_fields
 from trioserve.dirty.calls import Call
 from trioserve.dirty.errors import DirtyAppError, DirtyError
 from trioserve.dirty.frames import STREAM_WINDOW, FrameType
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trioserve.dirty.calls import Backend
-    from trioserve.dirty.frames import Payload
+    from trioserve.dirty.frames import Parts, Payload
     from trioserve.dirty.stash import AsyncStash
 
 __all__ = ["DirtyClient", "DirtyStream"]
@@ -44,12 +45,12 @@ class DirtyClient:
 
     Args:
         backend: what runs the actions.
-        timeout: seconds for calls that don't say it themselves; inf = none.
+        timeout: seconds for calls that don't say it themselves; 0 or inf = none.
     """
 
     def __init__(self, backend: Backend, timeout: float = math.inf) -> None:
         self._backend = backend
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._stash: AsyncStash | None = None
 
     async def execute(
@@ -67,6 +68,7 @@ class DirtyClient:
                 positional argument.
 
         Raises:
+            TypeError, ValueError: the timeout can't be.
             DirtyAppError: the action raised (``exception_type``, ``traceback``), is unknown or is
                 a generator.
             DirtyTimeoutError: the time is over. The action is cancelled: a task at once; a thread
@@ -79,8 +81,9 @@ class DirtyClient:
 
         *Cancellation*: the action is cancelled as by its timeout; nothing of it comes later.
         """
+        seconds = self._seconds(timeout)
         await self._backend.ready()
-        call = _Execution(app_path, action, args, kwargs, self._seconds(timeout))
+        call = _Execution(app_path, action, args, kwargs, seconds)
         self._backend.submit(call)
         backend = self._backend
 
@@ -139,9 +142,7 @@ class DirtyClient:
             ``success``, ``operation``, ``requested``, ``spawned`` or ``removed``,
             ``total_workers``, ``target_workers``, and ``reason`` if less was done than asked.
         """
-        code = frames.MANAGE_OPERATIONS.get(operation)
-        if code is None:
-            raise ValueError(f'operation must be "add" or "remove", got {operation!r}')
+        code, count = manage_fields(operation, count)
         await self._backend.ready()
         return await self._backend.manage(code, count)
 
@@ -157,30 +158,32 @@ class DirtyClient:
     def _seconds(self, timeout: float | None) -> float:
         if timeout is None:
             return self._timeout
-        if not timeout >= 0:
-            raise ValueError(f"timeout must be 0 (none) or more seconds, got {timeout!r}")
-        return timeout or math.inf
+        return checked_timeout(timeout)
 
 
-def _parent_id() -> int:
+def _encode(
+    app_path: str, action: str, args: Any, kwargs: Any, timeout: float
+) -> tuple[Parts, frames.Trace | None]:
+    """A REQUEST's payload, and the call that it is made by: the one that this context runs."""
     state = current_call.get()
-    return 0 if state is None else state.request_id
+    trace = None if state is None else frames.Trace(state.request_id, state.worker)
+    parts = frames.request_payload(
+        app_path,
+        action,
+        args,
+        kwargs,
+        timeout if timeout < math.inf else None,
+        None if trace is None else trace._asdict(),
+    )
+    return parts, trace
 
 
 class _Execution(Call):
     """A call whose task waits for one frame."""
 
     def __init__(self, app_path: str, action: str, args: Any, kwargs: Any, timeout: float) -> None:
-        parent = _parent_id()
-        parts = frames.request_payload(
-            app_path,
-            action,
-            args,
-            kwargs,
-            timeout if timeout < math.inf else None,
-            {"call": parent} if parent else None,
-        )
-        super().__init__(app_path, action, parts, timeout, parent)
+        parts, trace = _encode(app_path, action, args, kwargs, timeout)
+        super().__init__(app_path, action, parts, timeout, trace)
         self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
 
     def deliver(self, frame_type: int, payload: Payload) -> None:
@@ -208,16 +211,8 @@ class DirtyStream(Call):
         kwargs: Any,
         timeout: float,
     ) -> None:
-        parent = _parent_id()
-        parts = frames.request_payload(
-            app_path,
-            action,
-            args,
-            kwargs,
-            timeout if timeout < math.inf else None,
-            {"call": parent} if parent else None,
-        )
-        super().__init__(app_path, action, parts, timeout, parent)
+        parts, trace = _encode(app_path, action, args, kwargs, timeout)
+        super().__init__(app_path, action, parts, timeout, trace)
         self._backend = backend
         self._arrived: deque[tuple[int, Payload]] = deque()
         self._error: DirtyError | None = None
@@ -295,8 +290,12 @@ class _StreamBlock:
     def __init__(self, backend: Backend, call: DirtyStream) -> None:
         self._backend = backend
         self._call = call
+        self._entered = False
 
     async def __aenter__(self) -> DirtyStream:
+        if self._entered:
+            raise RuntimeError("a stream can be entered once: make another by client.stream(…)")
+        self._entered = True
         await self._backend.ready()
         self._backend.submit(self._call)
         return self._call

@@ -16,6 +16,8 @@ What crosses between threads, all of it under the crew's lock or by its queue: l
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import queue
 import threading
 from collections import deque
@@ -24,10 +26,14 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
+from trioserve.dirty.forks import end_if_forked
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Crew", "Lane"]
+
+_log = logging.getLogger("trioserve.error")
 
 
 class Lane:
@@ -55,6 +61,7 @@ class Crew:
     """
 
     def __init__(self, size: int, read: Callable[[], bool]) -> None:
+        self._home = os.getpid()
         self._read = read
         self._lock = threading.Lock()
         #: Work for whoever is idle; None is to lead.
@@ -70,7 +77,7 @@ class Crew:
         self._tasks.put(None)
 
     def start(self, lane: Lane, call_id: int, job: Callable[[], object]) -> None:
-        """Runs the job as soon as its lane has a slot. It must not raise.
+        """Runs the job as soon as its lane has a slot. It is not expected to raise.
 
         A reply that it sends is sent before the next job of its slot starts.
         """
@@ -104,6 +111,7 @@ class Crew:
 
         def work() -> None:
             result.append(outcome.capture(function))
+            end_if_forked(self._home, getattr(result[0], "error", None))
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(done.set)
 
@@ -134,7 +142,12 @@ class Crew:
 
     def _run(self, lane: Lane, job: Callable[[], object]) -> None:
         while True:
-            job()
+            try:
+                job()
+            except BaseException:  # a slot's border: without it, thread and slot would be lost
+                end_if_forked(self._home)
+                _log.exception("a job in thread %s failed", threading.current_thread().name)
+            end_if_forked(self._home)
             with self._lock:
                 if not lane.waiting:
                     lane.free += 1

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from trioserve.dirty.descriptions import shown
+
 __all__ = [
     "DirtyAppError",
     "DirtyAppNotFoundError",
@@ -76,7 +78,7 @@ class DirtyError(Exception):
         sees it.
         """
         if not isinstance(data, Mapping):
-            return DirtyError(f"an error without a description came: {data!r:.200}")
+            return DirtyError(f"an error without a description came: {shown(data)}")
         error_class = _CLASSES.get(str(data.get("error_type")), DirtyError)
         details = data.get("details")
         error = _rebuild(

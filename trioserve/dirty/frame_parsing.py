@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from trioserve.dirty import tlv
+from trioserve.dirty.descriptions import shown
 from trioserve.dirty.errors import DirtyError, DirtyProtocolError
 from trioserve.dirty.tlv_read import FAULTS, read_dict, read_double, read_list, read_size
 
@@ -32,6 +33,18 @@ _TIMEOUT: Final = _opening("timeout", 0.0, 8)
 _ARGS: Final = _opening("args", [], 4)
 _KWARGS: Final = _opening("kwargs", {}, 4)
 _NO_KWARGS: Final = _KWARGS + bytes(4)
+
+
+class Trace(NamedTuple):
+    """Which call another one is made by.
+
+    Attributes:
+        call: its id, as its worker knows it.
+        worker: the number that its worker was given by its arbiter, and no other worker has.
+    """
+
+    call: int
+    worker: int
 
 
 class Request(NamedTuple):
@@ -71,10 +84,12 @@ def decode_error(payload: Payload) -> DirtyError:
 
 
 def decode_credit(payload: Payload) -> int:
-    """The bytes of a CREDIT, 1 or more."""
+    """The bytes of a CREDIT, 1 or more, and less than 2**63."""
     size = _field(payload, "bytes", "CREDIT")
-    if type(size) is not int or size < 1:
-        raise DirtyProtocolError(f"expected 'bytes' of CREDIT to be 1 or more, got {size!r:.100}")
+    if type(size) is not int or not 1 <= size < 1 << 63:
+        raise DirtyProtocolError(
+            f"expected 'bytes' of CREDIT to be 1 or more, and less than 2**63, got {shown(size)}"
+        )
     return size
 
 
@@ -84,7 +99,7 @@ def decode_manage(payload: Payload) -> tuple[int, int]:
     op, count = fields.get("op"), fields.get("count", 1)
     if type(op) is not int or type(count) is not int:
         raise DirtyProtocolError(
-            f"expected 'op' and 'count' of a MANAGE to be ints, got {op!r:.100} and {count!r:.100}"
+            f"expected 'op' and 'count' of a MANAGE to be ints, got {shown(op)} and {shown(count)}"
         )
     return op, count
 
@@ -161,15 +176,15 @@ def _usual_request(payload: bytes) -> Request | None:
     return Request(app_path, action, args, kwargs, timeout)
 
 
-def read_call(payload: Payload) -> tuple[str, str, float | None, int]:
+def read_call(payload: Payload) -> tuple[str, str, float | None, Trace | None]:
     """What a relay needs of a REQUEST. Args and kwargs are not decoded.
 
     Where the keys come in their usual order (app path, action, timeout, trace), nothing after them
     is even looked at: who runs the call finds out what is wrong there. Else all of it is checked.
 
     Returns:
-        App path and action; the timeout in seconds, None if the caller said nothing; the id of the
-        call that it is made by, 0 if there is none.
+        App path and action; the timeout in seconds, None if the caller said nothing; the call that
+        it is made by, None if there is none.
 
     Raises:
         DirtyProtocolError: what was looked at is wrong.
@@ -180,18 +195,17 @@ def read_call(payload: Payload) -> tuple[str, str, float | None, int]:
         (app_path, action), at = route
         start = at + len(_ARGS)
         if head[at:start] == _ARGS and head[1:5] == _FOUR:
-            return app_path, action, None, 0
+            return app_path, action, None, None
         options = _read_options(head, at)
         if options is not None:
             return app_path, action, *options
     fields = tlv.split(payload)
     known = {name: tlv.decode(fields[name]) for name in _ROUTE_KEYS if name in fields}
-    trace = known.get("trace")
     return (
         _expect("app_path", known.get("app_path"), str),
         _expect("action", known.get("action"), str),
         _checked_timeout(known.get("timeout")),
-        _checked_parent(_expect("trace", trace, dict).get("call", 0)) if trace is not None else 0,
+        _checked_trace(known.get("trace")),
     )
 
 
@@ -200,15 +214,16 @@ _HEAD_SIZE: Final = 4096
 #: The count of keys, where all are there that gunicorn sends.
 _FOUR: Final = bytes((0, 0, 0, 4))
 _ROUTE_KEYS: Final = ("app_path", "action", "timeout", "trace")
-#: As our own clients send it: ``{"call": id}``.
-_TRACE: Final = _opening("trace", {"call": 0}, 8)
+#: As our own clients send it: ``{"call": id, "worker": number}``.
+_WORKER: Final = _opening("worker", 0, 8)
+_TRACE: Final = _opening("trace", {"call": 0, "worker": 0}, 8 + len(_WORKER) + 8)
 _read_int = struct.Struct(">q").unpack_from
 
 
-def _read_options(head: bytes, at: int) -> tuple[float | None, int] | None:
-    """Timeout and parent where they stand at ``at``, with args after them; None if they don't."""
+def _read_options(head: bytes, at: int) -> tuple[float | None, Trace | None] | None:
+    """Timeout and trace where they stand at ``at``, with args after them; None if they don't."""
     timeout = None
-    parent = 0
+    trace = None
     count = 4
     try:
         start = at + len(_TIMEOUT)
@@ -218,31 +233,44 @@ def _read_options(head: bytes, at: int) -> tuple[float | None, int] | None:
             count += 1
         start = at + len(_TRACE)
         if head[at:start] == _TRACE:
-            parent = _checked_parent(_read_int(head, start)[0])
-            at = start + 8
+            at = start + 8 + len(_WORKER)
+            if head[start + 8 : at] != _WORKER:
+                return None
+            trace = _trace(_read_int(head, start)[0], _read_int(head, at)[0])
+            at += 8
             count += 1
     except struct.error:
         return None
     if head[at : at + len(_ARGS)] != _ARGS or read_size(head, 1)[0] != count:
         return None
-    return timeout, parent
+    return timeout, trace
 
 
 def _checked_timeout(timeout: object) -> float | None:
     if timeout is None:
         return None
     if type(timeout) is int:
-        timeout = float(min(timeout, 1 << 62))  # a larger one may be beyond all floats
+        timeout = float(max(-1, min(timeout, 1 << 62)))  # others may be beyond all floats
     seconds = _expect("timeout", timeout, float)
     if not seconds > 0:
         raise DirtyProtocolError(f"expected a REQUEST's timeout to be above 0, got {seconds}")
     return seconds
 
 
-def _checked_parent(call: object) -> int:
-    if type(call) is not int or call < 0:
-        raise DirtyProtocolError(f"expected a trace's 'call' to be an id, got {call!r:.100}")
-    return call
+def _checked_trace(trace: object) -> Trace | None:
+    if trace is None:
+        return None
+    fields = _expect("trace", trace, dict)
+    return _trace(fields.get("call", 0), fields.get("worker", 0))
+
+
+def _trace(call: object, worker: object) -> Trace:
+    if type(call) is not int or type(worker) is not int or call < 0 or worker < 0:
+        raise DirtyProtocolError(
+            "expected 'call' and 'worker' of a trace to be an id and a number, "
+            f"got {shown(call)} and {shown(worker)}"
+        )
+    return Trace(call, worker)
 
 
 def _checked(app_path: object, action: object, fields: dict[str, Any]) -> Request:

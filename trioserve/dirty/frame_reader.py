@@ -11,12 +11,13 @@
         if reader.error is not None: answer with an ERROR frame, close
 
 What is not whole yet is either a part of a header, which is put before the next bytes, or a part of
-a payload, which is collected in a buffer. The buffer is as long as the payload up to 16 MiB; from
-there on it grows as the payload comes, so that a length which is only claimed costs little.
+a payload, which is collected in a buffer. At first that has 256 KiB at most, whatever the length,
+so that one which is only claimed costs little; once these have come, it has room for all.
 """
 
 from __future__ import annotations
 
+import mmap
 from typing import Final
 
 from trioserve.dirty.errors import DirtyProtocolError
@@ -36,9 +37,11 @@ from trioserve.dirty.frame_header import (
 _VIEW_SIZE: Final = 64 * 1024
 #: If this much of a payload is missing, it is worth to be received in its place.
 _WANTED_SIZE: Final = 64 * 1024
-#: What a length that was made up can cost at once: a bytearray is zeroed, so all of it is memory.
-_FIRST_BUFFER_SIZE: Final = 16 * 1024 * 1024
-_GROWTH: Final = 4
+#: What a length that was made up can cost: a bytearray is zeroed, so all of it is memory.
+_FIRST_SIZE: Final = 256 * 1024
+#: A buffer up to this is zeroed, too, once the first one is full; a longer one takes memory only
+#: where something is put into it, but costs more where it is short.
+_ZEROED_SIZE: Final = 2 * 1024 * 1024
 
 
 class FrameReader:
@@ -72,7 +75,7 @@ class FrameReader:
         self._tail = b""
         # The frame under way, whose header has come; its payload's first _collected bytes are in
         # the buffer. Without a buffer there is none.
-        self._buffer: bytearray | None = None
+        self._buffer: bytearray | mmap.mmap | None = None
         self._frame_type = self._request_id = self._size = self._collected = 0
         self.error: DirtyProtocolError | None = None
         self.error_request_id = 0
@@ -165,14 +168,14 @@ class FrameReader:
         self._request_id = request_id
         self._size = size
         self._collected = 0
-        self._buffer = bytearray(min(size, _FIRST_BUFFER_SIZE))
+        self._buffer = bytearray(min(size, _FIRST_SIZE))
         self._collect(data)
 
     def _collect(self, data: bytes | memoryview) -> bytes:
         """Copies what belongs to the payload; gives what comes after it."""
         assert self._buffer is not None
         stop = self._collected + len(data)
-        while len(self._buffer) < min(stop, self._size):
+        if len(self._buffer) < min(stop, self._size):
             self._grow()
         taken = min(stop, self._size) - self._collected
         # By a view: a bytearray's own slice would copy once more.
@@ -183,7 +186,8 @@ class FrameReader:
     def _grow(self) -> None:
         # A new one: views of the old one may still be about, and forbid to resize it.
         assert self._buffer is not None
-        buffer = bytearray(min(self._size, _GROWTH * len(self._buffer)))
+        size = self._size
+        buffer = bytearray(size) if size <= _ZEROED_SIZE else _reserve(size)
         memoryview(buffer)[: self._collected] = memoryview(self._buffer)[: self._collected]
         self._buffer = buffer
 
@@ -209,3 +213,8 @@ class FrameReader:
         self.error = DirtyProtocolError(what)
         if not frames:
             raise self.error
+
+
+def _reserve(size: int) -> mmap.mmap:
+    """A buffer that takes memory only where something is put into it."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

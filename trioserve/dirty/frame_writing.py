@@ -11,12 +11,12 @@ where), if the payload is longer than ``max_frame_size``, or if the id is no uin
 
 from __future__ import annotations
 
-import reprlib
 import struct
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 from trioserve.dirty import tlv
+from trioserve.dirty.descriptions import shown
 from trioserve.dirty.errors import DirtyError, DirtyProtocolError
 from trioserve.dirty.frame_header import (
     DEFAULT_MAX_FRAME_SIZE,
@@ -63,7 +63,7 @@ def with_header(
     try:
         header = pack_header(HEADER_WORD + frame_type, size, request_id)
     except struct.error:
-        raise DirtyProtocolError(f"a request id is a uint64, got {request_id!r:.100}") from None
+        raise DirtyProtocolError(f"a request id is a uint64, got {shown(request_id)}") from None
     if len(first) > _JOINED_SIZE:
         return [header, *parts]
     return [header + first, *parts[1:]]
@@ -128,7 +128,7 @@ class _Routes(dict[tuple[str, str], bytes]):
     def __missing__(self, route: tuple[str, str]) -> bytes:
         for name in route:
             if not isinstance(name, str):
-                raise DirtyProtocolError(f"app path and action must be str, got {route!r:.200}")
+                raise DirtyProtocolError(f"app path and action must be str, got {shown(route)}")
         app_path, action = map(tlv.encode, route)
         encoded = _key("app_path") + app_path + _key("action") + action
         if len(self) >= self._MAX_ROUTES:
@@ -138,6 +138,15 @@ class _Routes(dict[tuple[str, str], bytes]):
 
 
 _routes = _Routes()
+
+
+def _route(app_path: object, action: object) -> bytes:
+    try:
+        return _routes[app_path, action]  # type: ignore[index]
+    except TypeError:  # a list, which can't be a key
+        return _routes.__missing__((app_path, action))  # type: ignore[arg-type]
+
+
 _REQUEST_FIELDS: Final = ("app_path", "action", "args", "kwargs", "timeout", "trace")
 _REQUEST: Final = [pack_head(DICT, count) for count in range(7)]
 _TIMEOUT: Final = _key("timeout")
@@ -161,7 +170,7 @@ def request_payload(
     append = pieces.append
     try:
         append(_REQUEST[4 + (timeout is not None) + (trace is not None)])
-        append(_routes[app_path, action])
+        append(_route(app_path, action))
         if timeout is not None:
             append(_TIMEOUT + _pack_float(FLOAT, timeout))
         if trace is not None:
@@ -193,7 +202,7 @@ def _request_refusal(*fields: Any) -> DirtyProtocolError:
             write_value(Pieces(), value, 1)
         except FAILURES:
             return refusal(value, name, 1)
-    return DirtyProtocolError(f"the timeout must be a number, got {fields[4]!r:.100}")
+    return DirtyProtocolError(f"the timeout must be a number, got {shown(fields[4])}")
 
 
 # -- frames ---------------------------------------------------------------------------------
@@ -257,7 +266,7 @@ def _shortened(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    text = value if isinstance(value, str) else reprlib.repr(value)
+    text = value if isinstance(value, str) else shown(value)
     return text[:_SHORT].encode(errors="backslashreplace").decode()
 
 

@@ -25,6 +25,7 @@ from trioserve.dirty.frame_header import (
 )
 from trioserve.dirty.frame_parsing import (
     Request,
+    Trace,
     decode_credit,
     decode_data,
     decode_error,
@@ -62,6 +63,7 @@ __all__ = [
     "DEFAULT_MAX_FRAME_SIZE",
     "HEADER_SIZE",
     "MANAGE_OPERATIONS",
+    "MAX_CREDIT",
     "STREAM_WINDOW",
     "Frame",
     "FrameReader",
@@ -70,6 +72,7 @@ __all__ = [
     "Payload",
     "Request",
     "StashOp",
+    "Trace",
     "cancel",
     "chunk",
     "credit",
@@ -101,6 +104,8 @@ __all__ = [
 
 #: Bytes of CHUNK payloads that may be sent of a stream before the first CREDIT comes.
 STREAM_WINDOW: Final = 1024 * 1024
+#: All the credit that a stream can have.
+MAX_CREDIT: Final = 1 << 62
 
 #: ``op`` of MANAGE by name.
 MANAGE_OPERATIONS: Final = {"add": 1, "remove": 2}

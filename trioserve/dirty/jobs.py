@@ -15,15 +15,16 @@ import contextlib
 import inspect
 import logging
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trioserve.dirty import frames
 from trioserve.dirty.app import CallState, current_call
+from trioserve.dirty.descriptions import describe_exception
 from trioserve.dirty.errors import DirtyAppError, DirtyError, DirtyProtocolError
-from trioserve.dirty.frames import STREAM_WINDOW
+from trioserve.dirty.forks import end_if_forked
+from trioserve.dirty.frames import MAX_CREDIT, STREAM_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterator
@@ -35,8 +36,6 @@ __all__ = ["AsyncJob", "Job", "SyncJob"]
 
 _log = logging.getLogger("trioserve.error")
 
-#: Bytes of a traceback that travel: the end, where the error is.
-_TRACEBACK_SIZE: Final = 16 * 1024
 #: Bytes and seconds of an async generator's chunks after which other tasks run.
 _YIELD_SIZE: Final = 64 * 1024
 _YIELD_TIME: Final = 0.001
@@ -58,18 +57,29 @@ class _Refusal(Exception):
         self.error = error
 
 
+def _is_orphans(exc: BaseException) -> bool:
+    """Whether it is what an action is told whose own call was cancelled with it: no news."""
+    return isinstance(exc, DirtyError) and bool(exc.details.get("orphaned"))
+
+
 class Job:
     """One call that came."""
 
     def __init__(
-        self, channel: Channel, call_id: int, app_path: str, action: str, payload: Payload
+        self,
+        channel: Channel,
+        call_id: int,
+        app_path: str,
+        action: str,
+        payload: Payload,
+        worker: int,
     ) -> None:
         self.channel = channel
         self.id = call_id
         self.app_path = app_path
         self.action = action
         self.payload = payload
-        self.state = CallState(call_id)
+        self.state = CallState(call_id, worker)
         self.credit = STREAM_WINDOW
 
     def cancel(self) -> None:
@@ -91,26 +101,19 @@ class Job:
         """The ERROR frame for what the action raised. Never raises."""
         if isinstance(exc, _Refusal):
             return frames.error(self.id, exc.error)
-        if self.state.cancelled:  # nobody will read it there
+        if self.state.cancelled and not _is_orphans(exc):  # nobody will read it there
             said = "%r of %s raised after its caller had gone"
             _log.warning(said, self.action, self.app_path, exc_info=exc)
-        kind = type(exc)
-        name = kind.__qualname__
-        if kind.__module__ not in ("builtins", "__main__"):
-            name = f"{kind.__module__}.{name}"
-        text = "".join(traceback.format_exception(exc)).encode(errors="replace")
-        try:
-            message = str(exc) or kind.__name__
-        except Exception:  # its own __str__ is broken
-            message = "its message can't be had"
+        raised = describe_exception(exc)
         return frames.error(
             self.id,
             DirtyAppError(
-                f"{self.action!r} of {self.app_path!r} raised {name}: {message}"[:4096],
+                f"{self.action!r} of {self.app_path!r} raised {raised.kind}: "
+                f"{raised.message or raised.name}",
                 app_path=self.app_path,
                 action=self.action,
-                exception_type=name,
-                traceback=text[-_TRACEBACK_SIZE:].decode(errors="replace"),
+                exception_type=raised.kind,
+                traceback=raised.traceback,
             ),
         )
 
@@ -152,8 +155,9 @@ class SyncJob(Job):
         payload: Payload,
         method: Callable[..., Any],
         finished: Callable[[int], object],
+        worker: int = 0,
     ) -> None:
-        super().__init__(channel, call_id, app_path, action, payload)
+        super().__init__(channel, call_id, app_path, action, payload, worker)
         self._method = method
         self._finished = finished
         self._changed = _job_changed
@@ -167,7 +171,7 @@ class SyncJob(Job):
     def add_credit(self, size: int) -> None:
         """See Job."""
         with self._changed:
-            self.credit += size
+            self.credit = min(self.credit + size, MAX_CREDIT)
             self._changed.notify_all()
 
     def run(self) -> None:
@@ -188,6 +192,7 @@ class SyncJob(Job):
                     )
                 parts = self.encode_response(result)
         except BaseException as exc:  # the call's border: a SystemExit of an action ends it, too
+            end_if_forked(self.channel.home, exc)
             parts = self.encode_error(exc)
         finally:
             current_call.reset(token)
@@ -197,6 +202,7 @@ class SyncJob(Job):
     def _stream(self, items: Iterator[Any]) -> list[bytes | memoryview]:
         with contextlib.closing(items):  # type: ignore[type-var]
             for item in items:
+                end_if_forked(self.channel.home)  # before the lock: somebody may have had it
                 parts = self.encode_chunk(item)
                 with self._changed:
                     while self.credit <= 0 and not self.state.cancelled:
@@ -220,8 +226,9 @@ class AsyncJob(Job):
         payload: Payload,
         method: Callable[..., Any],
         finished: Callable[[int], object],
+        worker: int = 0,
     ) -> None:
-        super().__init__(channel, call_id, app_path, action, payload)
+        super().__init__(channel, call_id, app_path, action, payload, worker)
         self._method = method
         self._finished = finished
         self._scope = trio.CancelScope()
@@ -236,7 +243,7 @@ class AsyncJob(Job):
 
     def add_credit(self, size: int) -> None:
         """See Job."""
-        self.credit += size
+        self.credit = min(self.credit + size, MAX_CREDIT)
         if self._credited is not None:
             self._credited.unpark_all()
 
@@ -257,11 +264,13 @@ class AsyncJob(Job):
             passing = group.subgroup(trio.Cancelled)
             if passing is not None:
                 raise passing from None
+            end_if_forked(self.channel.home, group)
             frame = self.encode_error(group)
         except BaseException as exc:  # the call's border: a SystemExit of an action ends it, too
+            end_if_forked(self.channel.home, exc)
             frame = self.encode_error(exc)
         self._finished(self.id)
-        self.channel.send(frame or self.encode_cancelled())
+        self.channel.send(frame or self.encode_cancelled(), changeable=True)
 
     async def _perform(self) -> list[bytes | memoryview]:
         request = self.decode_request()
@@ -280,7 +289,7 @@ class AsyncJob(Job):
                     await self._credited.park()
                 size = sum(map(len, parts))
                 self.credit -= size
-                self.channel.send(parts)
+                self.channel.send(parts, changeable=True)  # the generator may use its buffer again
                 self._unyielded += size + _CHUNK_COST
                 now = trio.current_time()
                 # Also by time: what is not the first of a step waits for the step's end.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trioserve.dirty.arguments import checked_timeout
 from trioserve.dirty.client import DirtyClient
 from trioserve.dirty.errors import DirtyConnectionError
 from trioserve.dirty.remote import open_remote
@@ -36,9 +37,10 @@ async def open_dirty_client(
 
     Args:
         path: the arbiter's socket; None = that of ``TRIOSERVE_DIRTY_SOCKET``.
-        timeout: seconds for calls that don't say it themselves; inf = none.
+        timeout: seconds for calls that don't say it themselves; 0 or inf = none.
 
     Raises:
+        TypeError, ValueError: the timeout can't be.
         DirtyConnectionError: no path is given and the environment names none. Whether somebody is
             there is found out by the first call.
     """
@@ -47,6 +49,7 @@ async def open_dirty_client(
         raise DirtyConnectionError(
             "which arbiter? Give the path of its socket, or set TRIOSERVE_DIRTY_SOCKET"
         )
+    timeout = checked_timeout(timeout)
     async with open_remote(path) as remote:
         yield DirtyClient(remote, timeout)
 

@@ -46,6 +46,8 @@ _MAX_PATH_SIZE: Final = 103
 #: Seconds to wait for another process that looks at the same directory; it needs some microseconds.
 _LOCK_TIMEOUT: Final = 5.0
 _PROBE_TIMEOUT: Final = 1.0
+#: Seconds for which a private directory has been empty that nobody will use any more.
+_EMPTY_FOR: Final = 3600.0
 
 
 # -- the path -------------------------------------------------------------------------------
@@ -54,12 +56,15 @@ _PROBE_TIMEOUT: Final = 1.0
 def make_private_path() -> str:
     """A socket path in a new directory of mode 0700: in $XDG_RUNTIME_DIR if that is this user's.
 
+    What killed arbiters have left there is removed.
+
     Raises:
         DirtyError: no directory can be made.
     """
     import tempfile  # it is slow to import, and clients need it not
 
     base = _runtime_directory() or tempfile.gettempdir()
+    _sweep_stale(base)
     if len(os.fsencode(base)) + len(f"/{_PREFIX}12345678/{SOCKET_NAME}") > _MAX_PATH_SIZE:
         base = "/tmp"
     try:
@@ -69,6 +74,38 @@ def make_private_path() -> str:
             f"a directory for the dirty arbiter's socket can't be made in {base}: {exc.strerror}; "
             "set dirty_socket to a path in one that can be used"
         ) from exc
+
+
+def _sweep_stale(base: str) -> None:
+    """Removes what arbiters of this user have left that were killed together with their workers."""
+    with contextlib.suppress(OSError), os.scandir(base) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX) and _is_ours(entry):
+                _remove_if_stale(entry.path)
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a directory, no link to one, that this user alone can put something into."""
+    try:
+        info = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(info.st_mode)
+        and info.st_uid == os.geteuid()
+        and stat.S_IMODE(info.st_mode) == 0o700
+    )
+
+
+def _remove_if_stale(directory: str) -> None:
+    path = os.path.join(directory, SOCKET_NAME)
+    if os.path.lexists(path):
+        remove_if_dead(path)
+        return
+    # It may be that of an arbiter which is about to make its socket.
+    with contextlib.suppress(OSError):
+        if time.time() - os.lstat(directory).st_mtime > _EMPTY_FOR:
+            os.rmdir(directory)
 
 
 def _runtime_directory() -> str | None:

@@ -25,10 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trioserve.dirty import frames, refusals
-from trioserve.dirty.ahead import REVOKE_AFTER, STUCK_AFTER, may_go_ahead, patience, was_not_started
+from trioserve.dirty import ahead, deadlocks, frames, refusals
 from trioserve.dirty.calls import Call, Stage
-from trioserve.dirty.deadlocks import adopt, disown, would_deadlock
 from trioserve.dirty.frames import FrameType
 
 if TYPE_CHECKING:
@@ -41,14 +39,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool"]
 
-#: Seconds that an async action has to end after it was cancelled for its timeout.
+#: Seconds that an action has to end after it was cancelled for its app's timeout: a task by its
+#: Cancelled, a generator at its next item, a function that asks ``cancelled()``.
 _CANCEL_TIME: Final = 5.0
 
 # A name of the module's costs less than a member of an enum.
 _REQUEST: Final = FrameType.REQUEST
 _CHUNK: Final = FrameType.CHUNK
 _ERROR: Final = FrameType.ERROR
-_QUEUED, _AHEAD, _RUNNING, _ENDED = Stage
+_NEW, _QUEUED, _AHEAD, _RUNNING, _ENDED = Stage
 
 
 class Pool:
@@ -58,7 +57,8 @@ class Pool:
         apps: path → App.
         next_sweep: when ``sweep`` must be called (Trio's clock); inf = no need.
         on_sooner: called when next_sweep has become earlier.
-        is_expected: tells whether a worker of an app will come (so that calls may wait for it).
+        is_expected: tells whether an app has a worker, or will (so that calls may wait for it).
+        is_coming: tells whether it is about to have one more.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Pool:
         *,
         queue_size: int,
         is_expected: Callable[[str], bool],
+        is_coming: Callable[[str], bool] = lambda _: False,
         max_frame_size: int = frames.DEFAULT_MAX_FRAME_SIZE,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
@@ -75,6 +76,7 @@ class Pool:
         self.next_sweep = math.inf
         self.on_sooner: Callable[[], None] = _nothing
         self.is_expected = is_expected
+        self.is_coming = is_coming
         self._queue_size = queue_size
         self._max_frame_size = max_frame_size
         self._queued = 0
@@ -86,34 +88,39 @@ class Pool:
 
     def submit(self, call: Call) -> None:
         """See Backend."""
+        if call.stage is not _NEW:
+            raise RuntimeError(f"this call was submitted already: it is {call.stage.value}")
         app = self.apps.get(call.app_path)
         if app is None:
             raise refusals.app_not_found(call.app_path, self.apps)
         if call.size > self._max_frame_size:
             raise refusals.too_large(call, self._max_frame_size)
         app.calls += 1
+        parent = deadlocks.find_parent(self._calls, call) if call.trace is not None else None
         call.id = next(self._ids)
+        call.parent = parent
         sync = app.is_sync(call.action)
         now = self._clock()
         queue = app.queues[sync]
-        lane = None if queue else self._find_lane(app, sync, call, now)
+        lane = None if queue else ahead.find_lane(app, sync, call, now)
         if lane is None:
-            self._enqueue(app, queue, call, now)
+            self._enqueue(app, queue, call, parent, now)
         self._calls[call.id] = call
+        if parent is not None:
+            deadlocks.adopt(parent, call)
         if lane is not None:
             self._lease(lane, app, call, now)
         deadline = call.deadline = now + min(call.timeout, app.timeout)
         self._note(deadline)
-        if call.parent:
-            adopt(self._calls, call)
 
-    def _enqueue(self, app: App, queue: deque[Call], call: Call, now: float) -> None:
+    def _enqueue(
+        self, app: App, queue: deque[Call], call: Call, parent: Call | None, now: float
+    ) -> None:
         if not app.workers and not self.is_expected(app.path):
             raise refusals.no_worker_comes(app)
         if app.queued >= self._queue_size:
             raise refusals.overloaded(app, self._queue_size)
-        parent = self._calls.get(call.parent)
-        if parent is not None and would_deadlock(self.apps, call, parent):
+        if parent is not None and deadlocks.would_deadlock(self.apps, self.is_coming, call, parent):
             raise refusals.waits_for_ever(call)
         call.stage = _QUEUED
         call.started_at = now
@@ -122,8 +129,17 @@ class Pool:
 
     def cancel(self, call: Call) -> None:
         """See Backend."""
-        if call.stage is _ENDED or call.abandoned:
+        if call.stage is _NEW or call.stage is _ENDED or call.abandoned:
             return
+        family = deadlocks.descendants(call) if call.children else ()
+        self._abandon(call)
+        # A thread that waits for a call of its own could not end it.
+        for child in family:
+            if not child.abandoned and child.stage is not _ENDED:
+                self._abandon(child)
+                child.fail(refusals.orphaned(child))
+
+    def _abandon(self, call: Call) -> None:
         call.abandoned = True
         if call.stage is _QUEUED:
             self._forget_queued(call)
@@ -137,28 +153,6 @@ class Pool:
 
     # -- leases -----------------------------------------------------------------------------
 
-    def _find_lane(self, app: App, sync: bool, call: Call, now: float) -> Lane | None:
-        """The least busy lane with a free slot, else one to be sent ahead to."""
-        best: Lane | None = None
-        for worker in app.workers:
-            lane = worker.lane(app, sync)
-            if len(lane.running) < lane.size and (
-                best is None or len(lane.running) < len(best.running)
-            ):
-                best = lane
-        if best is not None or not sync or not may_go_ahead(call):
-            return best
-        limit = app.ahead_limit
-        for worker in app.workers:
-            lane = worker.lane(app, sync)
-            if (
-                len(lane.ahead) < limit
-                and now - lane.latest_start < REVOKE_AFTER
-                and (best is None or len(lane.ahead) < len(best.ahead))
-            ):
-                best = lane
-        return best
-
     def _lease(self, lane: Lane, app: App, call: Call, now: float) -> None:
         call.holder = lane
         if len(lane.running) < lane.size and not lane.ahead:
@@ -167,7 +161,7 @@ class Pool:
             call.stage = _AHEAD
             lane.ahead.append(call)
             if len(app.workers) > 1:
-                self._note(lane.latest_start + STUCK_AFTER)
+                self._note(lane.latest_start + ahead.STUCK_AFTER)
         lane.worker.calls[call.id] = call
         lane.worker.face.send(
             frames.with_header(_REQUEST, call.id, call.parts, self._max_frame_size)
@@ -210,14 +204,14 @@ class Pool:
         if worker.draining:
             if not worker.calls and worker.on_idle is not None:
                 worker.on_idle()
-        elif self._queued or len(self.workers) > 1:
+        elif not worker.suspended and (self._queued or len(self.workers) > 1):
             self._fill(lane, now)
 
     def _end(self, call: Call) -> None:
         del self._calls[call.id]
         call.stage = _ENDED
-        if call.parent:
-            disown(self._calls, call)
+        if call.parent is not None or call.children:
+            deadlocks.disown(call)
 
     def _count(self, worker: Worker, call: Call) -> None:
         count = worker.counts.get(call.app_path, 0) + 1
@@ -235,7 +229,9 @@ class Pool:
                 return
             app = self.apps[queue[0].app_path]
             if len(lane.running) >= lane.size and (
-                not lane.is_sync or len(lane.ahead) >= app.ahead_limit or not may_go_ahead(queue[0])
+                not lane.is_sync
+                or len(lane.ahead) >= app.ahead_limit
+                or not ahead.may_go_ahead(queue[0])
             ):
                 return
             self._queued -= 1
@@ -253,29 +249,8 @@ class Pool:
 
     def _consider_revoking(self, idle: Lane, now: float) -> None:
         """``idle`` has nothing to do: soon look whether others hold what it could."""
-        for app in idle.apps:
-            for worker in app.workers:
-                if worker is not idle.worker and worker.sync_lanes[app.path].ahead:
-                    self._note(now + REVOKE_AFTER)
-                    return
-
-    def _revoke(self, now: float) -> None:
-        """Takes calls back that wait behind a long one, and would not elsewhere."""
-        for worker in self.workers:
-            for lane in worker.lanes:
-                if lane.ahead:
-                    due = lane.latest_start + patience(lane)
-                    if now < due:
-                        self._note(due)
-                    else:
-                        self._ask_back(lane)
-
-    @staticmethod
-    def _ask_back(lane: Lane) -> None:
-        for call in lane.ahead:
-            if not call.revoked:
-                call.revoked = True
-                lane.worker.face.send(frames.revoke(call.id))
+        if ahead.others_have_calls_for(idle):
+            self._note(now + ahead.REVOKE_AFTER)
 
     def _take_back(self, call: Call) -> None:
         """The worker has given back a call that it had not started.
@@ -311,7 +286,7 @@ class Pool:
         now = self._clock()
         queue = app.queues[sync]
         while queue:
-            lane = self._find_lane(app, sync, queue[0], now)
+            lane = ahead.find_lane(app, sync, queue[0], now)
             if lane is None:
                 return
             self._queued -= 1
@@ -329,7 +304,7 @@ class Pool:
                 call.deliver(frame_type, payload)
             return
         if frame_type == _ERROR:
-            if (call.revoked or call.abandoned) and was_not_started(payload):
+            if (call.revoked or call.abandoned) and ahead.was_not_started(payload):
                 self._take_back(call)
                 return
             if not call.abandoned:
@@ -353,8 +328,12 @@ class Pool:
             app = self.apps[path]
             app.learn_actions(entry["actions"])
             worker.add_app(app, entry.get("threads"), threads)
-            app.workers.append(worker)
         self.workers.append(worker)
+        self._attach(worker)
+
+    def _attach(self, worker: Worker) -> None:
+        for path in worker.sync_lanes:
+            self.apps[path].workers.append(worker)
         now = self._clock()
         for lane in worker.lanes:
             self._fill(lane, now)
@@ -370,7 +349,7 @@ class Pool:
             worker.draining = True
             self._detach(worker)
             for lane in worker.lanes:
-                self._ask_back(lane)
+                ahead.ask_back(lane)
             self.review()
         return not worker.calls
 
@@ -378,6 +357,21 @@ class Pool:
         for app in self.apps.values():
             if worker in app.workers:
                 app.workers.remove(worker)
+
+    def suspend(self, worker: Worker) -> None:
+        """The worker does not answer: it is given nothing new until ``resume``."""
+        if not worker.draining:
+            worker.suspended = True
+            self._detach(worker)
+            for lane in worker.lanes:
+                ahead.ask_back(lane)
+            self.review()
+
+    def resume(self, worker: Worker) -> None:
+        """It does again."""
+        if worker.suspended and not worker.draining:
+            worker.suspended = False
+            self._attach(worker)
 
     def worker_lost(self, worker: Worker, description: str) -> None:
         """The worker's process has ended: ``description`` says how.
@@ -404,7 +398,7 @@ class Pool:
         self.review()
 
     def review(self) -> None:
-        """Fails what waits for workers that will not come."""
+        """Fails what waits for workers that will not come, or have gone for good."""
         for app in self.apps.values():
             if app.workers or not app.queued or self.is_expected(app.path):
                 continue
@@ -412,6 +406,12 @@ class Pool:
                 for call in list(queue):
                     self._forget_queued(call)
                     call.fail(refusals.no_worker_left(app))
+        while self._queued:
+            unservable = deadlocks.find_unservable(self.apps, self.is_coming)
+            if unservable is None:
+                return
+            self._forget_queued(unservable)
+            unservable.fail(refusals.waits_for_ever(unservable))
 
     def _forget_queued(self, call: Call) -> None:
         app = self.apps[call.app_path]
@@ -451,7 +451,7 @@ class Pool:
         for call in overdue:
             if call.stage is not _ENDED:
                 self._expire(call, now)
-        self._revoke(now)
+        self._note(ahead.ask_back_overdue(self.workers, now))
 
     def _expire(self, call: Call, now: float) -> None:
         app = self.apps[call.app_path]
@@ -459,24 +459,22 @@ class Pool:
         if not call.abandoned:
             app.timeouts += 1
             timeout = min(call.timeout, app.timeout)
-            error = refusals.timed_out(call, timeout, queued=call.stage is _QUEUED)
+            error = refusals.timed_out(call, timeout, queued=call.stage is not _RUNNING)
             self.cancel(call)
             call.fail(error)
         if not over_limit or call.stage is not _RUNNING:
             if call.stage is _RUNNING:
                 self._note(call.limit_at)
             return
-        lane: Lane = call.holder
-        reason = f"{call.action!r} of {call.app_path!r} ran longer than {app.timeout:g} s"
-        if lane.is_sync or call.overdue:
-            # A thread can't be interrupted, and a task that ignores its cancellation has had time.
-            call.limit_at = math.inf
-            self.drain(lane.worker)  # nothing more for a process that is about to end
-            lane.worker.face.kill(reason)
-        else:
+        if not call.overdue:  # it has been cancelled; its worker's other calls are innocent
             call.overdue = True
             call.limit_at = now + _CANCEL_TIME
             self._note(call.limit_at)
+            return
+        call.limit_at = math.inf
+        worker: Worker = call.holder.worker
+        worker.face.kill(f"{call.action!r} of {call.app_path!r} ran longer than {app.timeout:g} s")
+        self.drain(worker)  # nothing more for a process that is about to end
 
     # -- what there is ----------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -32,7 +33,13 @@ __all__ = ["WorkerHandle"]
 
 _log = logging.getLogger("trioserve.error")
 
-_HEARTBEAT: Final = 10.0
+#: Seconds between pings, unless dirty_heartbeat_timeout wants more of them.
+_HEARTBEAT: Final = 5.0
+#: Pings in dirty_heartbeat_timeout at least; and those in a row without an answer after which a
+#: worker gets no new calls. It is pings that are counted, not time: while this process is stopped
+#: itself, or its machine asleep, none are sent.
+_MIN_BEATS: Final = 6
+_SILENT_BEATS: Final = 2
 #: Seconds from a channel's end to that of its process: closing the apps has its own timeout before.
 _EXIT_TIME: Final = 2.0
 #: Seconds from the process's end to that of its channel, which as a rule has come already.
@@ -48,7 +55,8 @@ class WorkerHandle:
         pid: of the process.
         number: counts the workers that were started, as gunicorn's ``age``.
         apps: app path → what its class says; empty until it is ready.
-        is_ready: it can be given calls.
+        is_ready: it has initialised its apps.
+        is_silent: it does not answer just now.
         started_at, heard_at: Trio's clock.
         failure: why it could not start, as it said itself.
     """
@@ -66,6 +74,7 @@ class WorkerHandle:
         self.number = number
         self.apps: Entries = {}
         self.is_ready = False
+        self.is_silent = False
         self.started_at = self.heard_at = trio.current_time()
         self.failure: DirtyError | None = None
         self.pool_worker: Worker | None = None
@@ -74,10 +83,14 @@ class WorkerHandle:
         self._config = config
         self._pool = pool
         self._assign = assign
+        self._token = int.from_bytes(os.urandom(8), "big") >> 2 | 1
         self._gone = trio.Event()
         self._started = trio.Event()
         self._idle = trio.Event()
         self._ended_by: str | None = None
+        self._unanswered = 0
+        self._max_rss: int | None = None
+        self._weighs_too_much = False
         self._channel = Channel(
             child.socket,
             self._on_frame,
@@ -106,6 +119,11 @@ class WorkerHandle:
                 self._pool.worker_lost(self.pool_worker, how)
         return how
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it can be given calls: it is ready, answers, and was not asked to go."""
+        return self.is_ready and not self.is_silent and not self.life.draining.is_set()
+
     def _describe_end(self) -> str:
         how = self._child.describe_exit()
         if self._ended_by is not None:
@@ -122,7 +140,10 @@ class WorkerHandle:
 
     def kill(self, reason: str) -> None:
         """See WorkerFace."""
+        if self._ended_by is not None:
+            return
         _log.error("dirty worker %d is killed: %s", self.pid, reason)
+        self.is_ready = False
         self._ended_by = reason
         self.life.expect_end()
         self._child.kill()
@@ -166,9 +187,29 @@ class WorkerHandle:
         self._channel.shut_down_writing()
 
     async def _beat(self) -> None:
-        while True:
-            await trio.sleep(_HEARTBEAT)
+        await self._started.wait()  # until then it may be importing, and doesn't read
+        timeout = self._config.dirty_heartbeat_timeout
+        interval = min(_HEARTBEAT, timeout / _MIN_BEATS) if timeout else _HEARTBEAT
+        while not self.life.draining.is_set():
             self._channel.send(frames.ping(0))
+            self._unanswered += 1
+            await trio.sleep(interval)
+            if not timeout or not self.is_ready or self.pool_worker is None:
+                continue
+            if self._unanswered * interval >= timeout:
+                self.kill(f"it answered nothing for {timeout:g} s (dirty_heartbeat_timeout)")
+            elif self._unanswered >= _SILENT_BEATS and not self.is_silent:
+                _log.warning("dirty worker %d does not answer: it gets no new calls", self.pid)
+                self.is_silent = True
+                self._pool.suspend(self.pool_worker)
+
+    def _on_pong(self) -> None:
+        self.heard_at = trio.current_time()
+        self._unanswered = 0
+        if self.is_silent and self.pool_worker is not None:
+            _log.warning("dirty worker %d answers again", self.pid)
+            self.is_silent = False
+            self._pool.resume(self.pool_worker)
 
     # -- what the worker says ---------------------------------------------------------------
 
@@ -177,7 +218,7 @@ class WorkerHandle:
             if self.pool_worker is not None:
                 self._pool.on_frame(self.pool_worker, frame_type, call_id, payload)
         elif frame_type == FrameType.PONG:
-            self.heard_at = trio.current_time()
+            self._on_pong()
         elif frame_type == FrameType.HELLO:
             self._on_hello(frames.decode_hello(payload))
         else:
@@ -187,13 +228,14 @@ class WorkerHandle:
         self.heard_at = trio.current_time()
         stage = hello.get("stage")
         if stage == "imported":
+            load = self._assign(hello["apps"])
             self._channel.send(
-                frames.hello({"role": "arbiter", "load": self._assign(hello["apps"])})
+                frames.hello({"role": "arbiter", "load": load, "worker": self._token})
             )
         elif stage == "ready":
             self._make_ready(hello["apps"])
         elif stage == "leaving":
-            self.life.request_replacement()
+            self._on_leaving()
         elif stage == "failed":
             self._started.set()
             self.failure = DirtyError.from_dict(hello.get("error"))
@@ -204,12 +246,24 @@ class WorkerHandle:
                 self.failure.details.get("traceback", ""),
             )
 
+    def _on_leaving(self) -> None:
+        """Somebody has sent it a SIGTERM."""
+        if self.pool_worker is not None:
+            self.life.request_replacement()
+        elif self._ended_by is None:  # it has nothing to finish
+            self._ended_by = "it was asked to end (SIGTERM) before it was ready"
+            self._child.kill()
+
     def _make_ready(self, entries: Entries) -> None:
         self._started.set()
         self.apps = entries
         self.is_ready = True
+        self._max_rss = min(
+            (entry["max_rss"] for entry in entries.values() if entry.get("max_rss")), default=None
+        )
+        self._weighs_too_much = self._max_rss is not None and (self.rss or 0) > self._max_rss
         config = self._config
-        worker = self.pool_worker = Worker(self.pid, self, config.dirty_concurrency)
+        worker = self.pool_worker = Worker(self.pid, self, config.dirty_concurrency, self._token)
         if any(entry.get("max_requests") for entry in entries.values()):
             worker.on_count = self._count
         self.life.ready()
@@ -222,12 +276,23 @@ class WorkerHandle:
 
     def check_memory(self) -> None:
         """Asks to be replaced if an app's ``max_rss`` is exceeded."""
-        limits = [entry["max_rss"] for entry in self.apps.values() if entry.get("max_rss")]
-        if limits and self.is_ready:
-            rss = self.rss
-            if rss is not None and rss > min(limits):
-                _log.info("dirty worker %d is replaced: it has %d bytes in memory", self.pid, rss)
-                self.life.request_replacement()
+        if self._max_rss is None or not self.is_ready:
+            return
+        rss = self.rss
+        if rss is None or rss <= self._max_rss:
+            return
+        delay = self.life.request_replacement(in_vain=self._weighs_too_much)
+        if delay is None:
+            return
+        _log.info("dirty worker %d is replaced: it has %d bytes in memory", self.pid, rss)
+        if self._weighs_too_much:
+            _log.warning(
+                "dirty worker %d had more than max_rss (%d bytes) in memory before its first call: "
+                "so will the next one, which is started in %g s. Set a higher limit",
+                self.pid,
+                self._max_rss,
+                delay,
+            )
 
     @property
     def rss(self) -> int | None:
@@ -247,6 +312,7 @@ class WorkerHandle:
             "age": self.number,
             "apps": sorted(self.apps),
             "booted": self.is_ready,
+            "silent": self.is_silent,
             "last_heartbeat": round(now - self.heard_at, 2),
             "uptime": round(now - self.started_at, 2),
             "draining": self.life.draining.is_set(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trioserve.dirty.descriptions import shown
 from trioserve.dirty.errors import (
     DirtyAppNotFoundError,
     DirtyError,
@@ -26,6 +27,7 @@ __all__ = [
     "died",
     "no_worker_comes",
     "no_worker_left",
+    "orphaned",
     "overloaded",
     "timed_out",
     "too_large",
@@ -33,11 +35,20 @@ __all__ = [
 ]
 
 
+#: Apps that an error names, and characters of the path that was called.
+_MAX_LISTED = 20
+_MAX_PATH = 200
+
+
 def app_not_found(path: str, known: Iterable[str]) -> DirtyAppNotFoundError:
     """No such app is configured."""
+    names = sorted(known)
+    listed = ", ".join(names[:_MAX_LISTED]) or "none"
+    if len(names) > _MAX_LISTED:
+        listed += f" … and {len(names) - _MAX_LISTED} more"
     return DirtyAppNotFoundError(
-        f"no dirty app {path!r} is configured; configured: {', '.join(sorted(known)) or 'none'}",
-        app_path=path,
+        f"no dirty app {shown(path)} is configured; configured: {listed}",
+        app_path=path[:_MAX_PATH],
     )
 
 
@@ -80,6 +91,14 @@ def waits_for_ever(call: Call) -> DirtyError:
         f"the call of {call.action!r} of {call.app_path!r} would wait for ever: every slot that "
         "could run it is held by a call that waits for it. Give the app more dirty_threads "
         "or dirty_workers, or call the method itself"
+    )
+
+
+def orphaned(call: Call) -> DirtyError:
+    """The call that made it was cancelled, or its time was over."""
+    return DirtyError(
+        f"the call of {call.action!r} of {call.app_path!r} was cancelled with the one that made it",
+        orphaned=True,
     )
 
 

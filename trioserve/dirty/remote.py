@@ -146,6 +146,8 @@ class Remote:
 
     def submit(self, call: Call) -> None:
         """See Backend."""
+        if call.stage is not Stage.NEW:
+            raise RuntimeError(f"this call was submitted already: it is {call.stage.value}")
         call.id = next(self._ids)
         limit = self._max_frame_size
         if self._connection is not None:
@@ -180,14 +182,14 @@ class Remote:
 
     def cancel(self, call: Call) -> None:
         """See Backend."""
-        if call.stage is not Stage.ENDED:
+        if call.stage is Stage.RUNNING:
             call.stage = Stage.ENDED
             call.abandoned = True
             call.holder.cancel(call)
 
     def credit(self, call: Call, size: int) -> None:
         """See Backend."""
-        if call.stage is not Stage.ENDED:
+        if call.stage is Stage.RUNNING:
             call.holder.credit(call, size)
 
     def _under_way(self) -> Iterator[Call]:

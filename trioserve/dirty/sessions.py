@@ -9,7 +9,7 @@ under way. Its end, however it comes, cancels all that the client still waited f
 
 What bounds what a client can make the arbiter hold: the pool's queues; HIGH_WATER of the channel,
 beyond which the client's own frames are not read; and, for the results of calls that were under way
-by then, ``max_unsent_size``.
+by then, ``max_unsent_size`` and the Backlog.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from trioserve.dirty.errors import (
     DirtyOverloadedError,
     DirtyProtocolError,
 )
-from trioserve.dirty.frames import STREAM_WINDOW, FrameType, StashOp
+from trioserve.dirty.frames import MAX_CREDIT, STREAM_WINDOW, FrameType, StashOp
 
 if TYPE_CHECKING:
     import socket
@@ -42,18 +42,38 @@ if TYPE_CHECKING:
     from trioserve.dirty.stash_watch import Watcher
     from trioserve.dirty.tables import StashTables
 
-__all__ = ["Session"]
+__all__ = ["Backlog", "Session"]
 
 _log = logging.getLogger("trioserve.error")
 
 #: Bytes of chunks passed on to a client that gives no credit, before the worker gets some.
 _CREDIT_SIZE: Final = STREAM_WINDOW // 2
-#: Largest messages that may wait for a client that doesn't read; further results are dropped.
-_MAX_UNSENT_FRAMES: Final = 16
+#: Bytes that may wait for a client that doesn't read (or one frame, if that may be longer), and for
+#: all such clients; further results are dropped.
+_MAX_UNSENT: Final = 64 << 20
+_MAX_BACKLOG: Final = 256 << 20
 #: STATUS and MANAGE requests of a client that may be under way.
 _MAX_ANSWERS: Final = 64
 
 _CHUNK: Final = FrameType.CHUNK
+
+
+class Backlog:
+    """What waits for all clients of an arbiter.
+
+    Attributes:
+        sessions: those that run.
+        max_size: bytes. What would be more is dropped, but for the only result of a client.
+    """
+
+    def __init__(self, max_size: int = _MAX_BACKLOG) -> None:
+        self.sessions: set[Session] = set()
+        self.max_size = max_size
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return sum(session.channel.unsent_size for session in self.sessions)
 
 
 class Session:
@@ -64,6 +84,7 @@ class Session:
         backend: what runs its calls.
         tables: the stash.
         max_frame_size: bytes of a payload, either way.
+        backlog: of the arbiter.
 
     Attributes:
         calls: those under way, by the ids that the client gave them.
@@ -73,7 +94,12 @@ class Session:
     """
 
     def __init__(
-        self, sock: socket.socket, backend: Backend, tables: StashTables, max_frame_size: int
+        self,
+        sock: socket.socket,
+        backend: Backend,
+        tables: StashTables,
+        max_frame_size: int,
+        backlog: Backlog | None = None,
     ) -> None:
         self.channel = Channel(sock, self._on_frame, max_frame_size=max_frame_size, bounded=True)
         self.channel.on_drained = self._on_drained
@@ -81,7 +107,8 @@ class Session:
         self.calls: dict[int, _Relayed] = {}
         self.is_ours = False
         self.max_frame_size = max_frame_size
-        self.max_unsent_size = _MAX_UNSENT_FRAMES * max_frame_size
+        self.max_unsent_size = max(_MAX_UNSENT, max_frame_size)
+        self._backlog = backlog or Backlog()
         self._tables = tables
         self._watches: dict[int, _Watch] = {}
         self._owing: set[_Relayed] = set()
@@ -94,6 +121,7 @@ class Session:
         *Errors handled here*: a client that breaks the protocol, or doesn't read, loses its
         connection.
         """
+        self._backlog.sessions.add(self)
         try:
             async with trio.open_nursery() as self._nursery:
                 try:
@@ -102,22 +130,50 @@ class Session:
                     _log.warning("dirty: a client's connection was closed: %s", exc)
                 self._nursery.cancel_scope.cancel()
         finally:
+            self._backlog.sessions.discard(self)
             self.channel.close()
-            for call in list(self.calls.values()):
-                self.backend.cancel(call)
-            for watch in list(self._watches.values()):
-                watch.close()
+            for request_id in [*self.calls, *self._watches]:
+                self._give_up(request_id)
 
     # -- a handler for each type ------------------------------------------------------------
 
-    # A DirtyProtocolError that leaves one ends the connection: the channel says it to the client,
-    # and closes. What is wrong with one request only is its answer.
+    # What is wrong with a request is its answer, and ends nothing else. A DirtyProtocolError that
+    # leaves _on_frame ends the connection: the channel says it to the client, and closes.
 
     def _on_frame(self, frame_type: int, request_id: int, payload: Payload) -> None:
         handler = _HANDLERS.get(frame_type)
         if handler is None:
             raise DirtyProtocolError(f"a client can't send a frame of type {frame_type:#04x}")
-        handler(self, request_id, payload)
+        if frame_type in _OPENING and (request_id in self.calls or request_id in self._watches):
+            raise DirtyProtocolError(f"request id {request_id} is in use")
+        try:
+            handler(self, request_id, payload)
+        except DirtyProtocolError as exc:
+            if frame_type != FrameType.STATUS:
+                tlv.split(payload)  # raises if it is no dict at all
+            self._refuse(request_id, exc)
+        except DirtyError as exc:
+            self._refuse(request_id, exc)
+        except Exception:  # the border of one request
+            self._refuse(request_id, _internal_error())
+
+    def _refuse(self, request_id: int, error: DirtyError) -> None:
+        """Ends the request by this error."""
+        self._give_up(request_id)
+        self.channel.send(frames.error(request_id, error))
+
+    def _give_up(self, request_id: int) -> None:
+        """Ends what this request has begun, if anything, without a word to the client."""
+        call = self.calls.pop(request_id, None)
+        watch = self._watches.pop(request_id, None)
+        try:
+            if call is not None:
+                self._owing.discard(call)
+                self.backend.cancel(call)
+            if watch is not None:
+                watch.close()
+        except Exception:  # the border of one request: the others are to end, too
+            _log.exception("dirty: a client's request could not be ended")
 
     def _hello(self, request_id: int, payload: Payload) -> None:
         frames.decode_hello(payload)
@@ -126,28 +182,16 @@ class Session:
         self.channel.send(frames.hello(fields, request_id))
 
     def _request(self, request_id: int, payload: Payload) -> None:
-        self._check_id(request_id)
-        app_path, action, timeout, parent = frames.read_call(payload)
-        call = _Relayed(self, request_id, app_path, action, payload, timeout, parent)
+        app_path, action, timeout, trace = frames.read_call(payload)
+        call = _Relayed(self, request_id, app_path, action, payload, timeout, trace)
         self.calls[request_id] = call
-        try:
-            self.backend.submit(call)
-        except DirtyError as exc:
-            call.fail(exc)
-
-    def _check_id(self, request_id: int) -> None:
-        if request_id in self.calls or request_id in self._watches:
-            raise DirtyProtocolError(f"request id {request_id} is in use")
+        self.backend.submit(call)
 
     def _cancel(self, request_id: int, payload: Payload) -> None:
-        call = self.calls.get(request_id)
-        if call is not None:
-            self.backend.cancel(call)
-            call.fail(DirtyError("the call was cancelled"))
-            return
-        watch = self._watches.get(request_id)
-        if watch is not None:
-            watch.close()
+        if request_id in self.calls:
+            self._refuse(request_id, DirtyError("the call was cancelled"))
+        elif request_id in self._watches:
+            self._give_up(request_id)
             self.channel.send(frames.end(request_id))
 
     def _credit(self, request_id: int, payload: Payload) -> None:
@@ -162,30 +206,19 @@ class Session:
 
     def _stash(self, request_id: int, payload: Payload) -> None:
         fields = tlv.split(payload)
-        op = _taken(fields, "op", int)
-        table = _taken(fields, "table", str)
+        op, table = (tlv.decode(fields.pop(name, _NONE)) for name in ("op", "table"))
         if op == StashOp.WATCH:
-            self._check_id(request_id)
-            self._watch(request_id, table, fields)
-            return
-        try:
-            result = self._tables.apply(op, table, fields)
-            parts = frames.response(request_id, result, self.max_frame_size)
-        except DirtyError as exc:
-            parts = frames.error(request_id, exc)
-        self.channel.send(parts)
-
-    def _watch(self, request_id: int, table: str, fields: dict[str, bytes | memoryview]) -> None:
-        watch = _Watch(self, request_id)
-        try:
+            watch = _Watch(self, request_id)
             watch.watcher = self._tables.apply_watch(table, fields, watch.knock)
-        except DirtyError as exc:
-            self.channel.send(frames.error(request_id, exc))
-        else:
             self._watches[request_id] = watch
             watch.pump()
+            return
+        result = self._tables.apply(op, table, fields)
+        self.channel.send(frames.response(request_id, result, self.max_frame_size))
 
     def _status(self, request_id: int, payload: Payload) -> None:
+        if payload:
+            raise DirtyProtocolError(f"STATUS has no payload, got {len(payload)} bytes")
         self._ask(request_id, self.backend.status)
 
     def _manage(self, request_id: int, payload: Payload) -> None:
@@ -205,7 +238,10 @@ class Session:
             parts = frames.response(request_id, await question(), self.max_frame_size)
         except DirtyError as exc:
             parts = frames.error(request_id, exc)
-        self._answers -= 1
+        except Exception:  # the border of one request
+            parts = frames.error(request_id, _internal_error())
+        finally:
+            self._answers -= 1
         self.channel.send(parts)
 
     # -- the way out ------------------------------------------------------------------------
@@ -217,9 +253,21 @@ class Session:
         for watch in list(self._watches.values()):
             watch.pump()
 
+    def has_room(self, size: int) -> bool:
+        """Whether ``size`` bytes more may wait for a client that does not read all at once."""
+        return (
+            self.channel.unsent_size + size <= self.max_unsent_size
+            and self._backlog.size + size <= self._backlog.max_size
+        )
+
     def will_owe(self, call: _Relayed) -> None:
         """The client's socket is full: the call's credit is due when it has taken all."""
         self._owing.add(call)
+
+    @property
+    def backlog_size(self) -> int:
+        """Bytes that wait for all clients."""
+        return self._backlog.size
 
     def end_call(self, request_id: int, call: _Relayed) -> None:
         """The call has ended: its id is free."""
@@ -231,13 +279,15 @@ class Session:
         self._watches.pop(request_id, None)
 
 
-def _taken(fields: dict[str, Any], key: str, kind: type) -> Any:
-    raw = fields.pop(key, None)
-    value = None if raw is None else tlv.decode(raw)
-    if type(value) is not kind:
-        raise DirtyProtocolError(f"STASH needs {key!r} of type {kind.__name__}, got {value!r:.100}")
-    return value
+def _internal_error() -> DirtyError:
+    """The answer where we are at fault; to be called where the exception is handled."""
+    _log.exception("dirty: a client's request failed")
+    return DirtyError("the arbiter failed to handle this request: its log says how")
 
+
+_NONE: Final = tlv.encode(None)
+#: Frames that begin something under a new id.
+_OPENING: Final = frozenset({FrameType.REQUEST, FrameType.STASH})
 
 _HANDLERS: Mapping[int, Callable[[Session, int, Payload], None]] = {
     FrameType.HELLO: Session._hello,
@@ -263,10 +313,10 @@ class _Relayed(Call):
         action: str,
         payload: Payload,
         timeout: float | None,
-        parent: int,
+        trace: frames.Trace | None,
     ) -> None:
         super().__init__(
-            app_path, action, [payload], math.inf if timeout is None else timeout, parent
+            app_path, action, [payload], math.inf if timeout is None else timeout, trace
         )
         self._session = session
         self._request_id = request_id
@@ -276,7 +326,7 @@ class _Relayed(Call):
         """See Call."""
         session = self._session
         channel = session.channel
-        if channel.unsent_size > session.max_unsent_size and frame_type in _LARGE:
+        if channel.unsent_size and frame_type in _LARGE and not session.has_room(len(payload)):
             self._drop(frame_type)
             return
         channel.send(frames.with_header(frame_type, self._request_id, [payload], _ANY_SIZE))
@@ -303,7 +353,8 @@ class _Relayed(Call):
         self.fail(
             DirtyOverloadedError(
                 f"the result was dropped: {session.channel.unsent_size:,} bytes wait for this "
-                "client already. It is to read faster, or to make fewer calls at a time",
+                f"client already, and {session.backlog_size:,} for all clients. It is to read "
+                "faster, or to make fewer calls at a time",
                 app_path=self.app_path,
             )
         )
@@ -355,7 +406,7 @@ class _Watch:
 
     def add_credit(self, size: int) -> None:
         """The client has taken ``size`` bytes."""
-        self._credit += size
+        self._credit = min(self._credit + size, MAX_CREDIT)
         self.pump()
 
     def close(self) -> None:

@@ -128,18 +128,22 @@ class Worker:
 
     Attributes:
         pid: of its process.
+        token: the number that it was given, and no other worker has; it stands in traces.
         calls: what it has been sent and has not ended.
         draining: it gets nothing new.
+        suspended: likewise, for as long as it doesn't answer.
         counts: app path → calls that it has ended.
         errors: calls that ended with an error.
         on_idle: called once it is draining and its last call has ended.
     """
 
-    def __init__(self, pid: int, face: WorkerFace, concurrency: int) -> None:
+    def __init__(self, pid: int, face: WorkerFace, concurrency: int, token: int = 0) -> None:
         self.pid = pid
+        self.token = token
         self.face = face
         self.calls: dict[int, Call] = {}
         self.draining = False
+        self.suspended = False
         self.counts: dict[str, int] = {}
         self.errors = 0
         self.on_idle: Callable[[], None] | None = None

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from trioserve.dirty import stash_operations as operations
+from trioserve.dirty.descriptions import shown
 from trioserve.dirty.errors import DirtyError, StashKeyNotFoundError
 from trioserve.dirty.stash_operations import NO_DEFAULT, Pages, Request, as_method, check_watching
 from trioserve.dirty.stash_watch import Change, matcher
@@ -176,7 +177,7 @@ class StashTable(MutableMapping[Any, Any]):
     def __delitem__(self, key: Key) -> None:
         if not self.delete(key):
             raise StashKeyNotFoundError(
-                f"there is no key {key!r:.100} in table {self.name!r}", table=self.name, key=key
+                f"there is no key {shown(key)} in table {self.name!r}", table=self.name, key=key
             )
 
     def __contains__(self, key: object) -> bool:

@@ -13,9 +13,11 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from trioserve.dirty import tlv
+from trioserve.dirty.descriptions import shown
 from trioserve.dirty.errors import (
     DirtyError,
     StashError,
@@ -23,9 +25,10 @@ from trioserve.dirty.errors import (
     StashTableNotFoundError,
 )
 from trioserve.dirty.frames import StashOp
+from trioserve.dirty.stash_fields import check_fields
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from trioserve.dirty.stash_storage import Key
@@ -81,6 +84,9 @@ class Request(Generic[T]):
         op, fields: what a transport takes.
         read: makes the result from the answer; None if it is the answer.
         default: the result if there is no such key; NO_DEFAULT if that is an error.
+
+    Raises:
+        StashError: table, key or ttl can't be.
     """
 
     __slots__ = ("default", "fields", "op", "read")
@@ -92,6 +98,7 @@ class Request(Generic[T]):
         read: Callable[[Any], T] | None = None,
         default: Any = NO_DEFAULT,
     ) -> None:
+        check_fields(fields)
         self.op = op
         self.fields = fields
         self.read = read
@@ -190,7 +197,7 @@ def ensure(table: str) -> Request[None]:
 
 def exists(table: str, key: Key | None = None) -> Request[bool]:
     """Whether a table is there, or a key in it."""
-    return Request(StashOp.EXISTS, _with(table, key))
+    return Request(StashOp.EXISTS, _with(table, key=key))
 
 
 def delete_table(table: str) -> Request[bool]:
@@ -221,7 +228,7 @@ def incr(
     Raises:
         StashError: what is stored is no int or float.
     """
-    fields = _with(table, key, ttl=ttl) | {"amount": amount}
+    fields = _with(table, ttl=ttl) | {"key": key, "amount": amount}
     if initial != 0 or type(initial) is not int:
         fields["initial"] = initial
     return Request(StashOp.INCR, fields)
@@ -243,7 +250,7 @@ def compare_and_swap(
         new: MISSING removes the key.
         ttl: as for put; but without one, the key keeps the one it has.
     """
-    fields = _with(table, key, ttl=ttl)
+    fields = _with(table, ttl=ttl) | {"key": key}
     if expected is not MISSING:
         fields["expected"] = _NONE if expected is None else expected
     if new is not MISSING:
@@ -255,7 +262,7 @@ def setdefault(
     table: str, key: Key, default: Any = None, *, ttl: float | None = None
 ) -> Request[Any]:
     """Store ``default`` (with ``ttl``) unless there is a value. Returns the value there is then."""
-    return Request(StashOp.SETDEFAULT, _with(table, key, ttl=ttl) | {"value": default})
+    return Request(StashOp.SETDEFAULT, _with(table, ttl=ttl) | {"key": key, "value": default})
 
 
 def pop(table: str, key: Key, default: Any = NO_DEFAULT) -> Request[Any]:
@@ -275,13 +282,15 @@ def update(table: str, items: Mapping[Any, Any], *, ttl: float | None = None) ->
         items: keys and values.
         ttl: as for put, for each of them.
     """
+    if not isinstance(items, Mapping):
+        raise StashError(f"items is a mapping of keys to values, not {type(items).__name__}")
     flat = [part for item in items.items() for part in item]
     return Request(StashOp.UPDATE, _with(table, ttl=ttl) | {"items": flat}, _nothing)
 
 
 def expire(table: str, key: Key, ttl: float | None) -> Request[bool]:
     """Let a key be gone in ``ttl`` seconds, or, with None, never. Returns whether it is there."""
-    return Request(StashOp.EXPIRE, _with(table, key, ttl=ttl))
+    return Request(StashOp.EXPIRE, _with(table, ttl=ttl) | {"key": key})
 
 
 def ttl(table: str, key: Key) -> Request[float | None]:
@@ -342,17 +351,15 @@ def watch(table: str, pattern: str | None = None) -> Request[Any]:
 def check_watching(first: Any) -> None:
     """Raise a StashError unless this is how a stream of changes begins."""
     if not isinstance(first, list | tuple) or list(first[:1]) != ["watching"]:
-        raise StashError(f"expected word from the arbiter that it watches; got {first!r:.100}")
+        raise StashError(f"expected word from the arbiter that it watches; got {shown(first)}")
 
 
 # -- making faces ---------------------------------------------------------------------------
 
 
-def _with(table: str, key: Key | None = None, **more: Any) -> dict[str, Any]:
+def _with(table: str, **more: Any) -> dict[str, Any]:
     """These fields, without those that are None."""
     fields: dict[str, Any] = {"table": table}
-    if key is not None:
-        fields["key"] = key
     fields.update({name: value for name, value in more.items() if value is not None})
     return fields
 

@@ -45,6 +45,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from trioserve.dirty import tlv
+from trioserve.dirty.descriptions import shown
 from trioserve.dirty.errors import StashError, StashKeyNotFoundError, StashTableNotFoundError
 from trioserve.dirty.stash_fields import (
     WATCH,
@@ -54,7 +55,6 @@ from trioserve.dirty.stash_fields import (
     checked_key,
     checked_ttl,
     operation_for,
-    shown,
 )
 from trioserve.dirty.stash_storage import MAX_PAGE, Entry, Key, Storage
 from trioserve.dirty.stash_watch import Watcher, Watchers, matcher

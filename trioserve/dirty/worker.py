@@ -35,7 +35,14 @@ from trioserve.dirty.channel import Channel
 from trioserve.dirty.client import DirtyClient
 from trioserve.dirty.crew import Crew, Lane
 from trioserve.dirty.current import set_client
-from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError
+from trioserve.dirty.descriptions import describe_exception
+from trioserve.dirty.errors import (
+    DirtyAppError,
+    DirtyConnectionError,
+    DirtyError,
+    DirtyProtocolError,
+)
+from trioserve.dirty.forks import watch_forks
 from trioserve.dirty.frames import FrameReader, FrameType
 from trioserve.dirty.jobs import AsyncJob, SyncJob
 from trioserve.dirty.remote import open_remote
@@ -74,13 +81,17 @@ class WorkerProcess:
         settings: Mapping[str, Any],
         classes: Mapping[str, type],
         entries: Mapping[str, Mapping[str, Any]],
+        token: int,
     ) -> None:
         self.pid = os.getpid()
         self.apps: dict[str, Any] = {}
         self._settings = settings
         self._classes = classes
         self._entries = entries
-        self._channel = Channel(sock, self._on_frame, max_frame_size=settings["max_frame_size"])
+        self._token = token
+        self._channel = Channel(
+            sock, self._on_frame, max_frame_size=settings["max_frame_size"], home=self.pid
+        )
         self._jobs: dict[int, AsyncJob | SyncJob] = {}
         self._lanes = self._make_lanes()
         self._crew: Crew
@@ -94,7 +105,7 @@ class WorkerProcess:
             for path in classes
             for kind in (entries[path]["actions"] or {}).values()
         )
-        self._send = self._channel.send
+        self._send: Callable[[frames.Parts], None] = self._channel.send
 
     async def run(self) -> int:
         """Initialises the apps, runs actions until the channel ends; returns the exit code."""
@@ -195,13 +206,17 @@ class WorkerProcess:
             try:
                 self.apps[path] = app = await self._crew.run(lane, cls)
                 await self._call(lane, app.init)
-            except (Exception, SystemExit) as exc:  # an app's border: its own words are what helps
+            except trio.Cancelled:
+                raise
+            except BaseException as exc:  # an app's border: its own words are what helps
                 raise _failed(f"{path!r} could not be initialised", exc) from exc
         hook = self._settings["init_hook"]
         if hook is not None:
             try:
                 load_hook(hook)(self)
-            except Exception:  # a hook's border
+            except (KeyboardInterrupt, trio.Cancelled):
+                raise
+            except BaseException:  # a hook's border: a SystemExit ends the hook only
                 _log.exception("dirty_worker_init failed; the worker goes on")
 
     async def _call(self, lane: Lane, method: Callable[[], Any]) -> None:
@@ -215,7 +230,9 @@ class WorkerProcess:
         for path, app in reversed(self.apps.items()):
             try:
                 await self._call(self._lanes[path], app.close)
-            except Exception:  # an app's border
+            except trio.Cancelled:
+                raise
+            except BaseException:  # an app's border
                 _log.exception("dirty worker %d: close() of %r failed", self.pid, path)
 
     def _running_entries(self) -> dict[str, Any]:
@@ -229,6 +246,11 @@ class WorkerProcess:
                 self._start(call_id, payload)
             except DirtyError as exc:
                 self._send(frames.error(call_id, exc))
+            except (KeyboardInterrupt, trio.Cancelled):
+                raise
+            except BaseException as exc:  # one call's border: finding an action runs the app's code
+                self._jobs.pop(call_id, None)
+                self._send(frames.error(call_id, _unstarted(exc)))
         elif frame_type == FrameType.CANCEL:
             if not self._give_back(call_id):
                 job = self._jobs.get(call_id)
@@ -252,7 +274,9 @@ class WorkerProcess:
             route = request.app_path, request.action
         method, is_sync = self._routes.get(route) or self._find(*route)
         job_class = SyncJob if is_sync else AsyncJob
-        job = job_class(self._channel, call_id, *route, payload, method, self._jobs.pop)
+        job = job_class(
+            self._channel, call_id, *route, payload, method, self._jobs.pop, self._token
+        )
         self._jobs[call_id] = job
         if isinstance(job, SyncJob):
             self._crew.start(self._lanes[route[0]], call_id, job.run)
@@ -286,16 +310,25 @@ class WorkerProcess:
         return True
 
 
+def _unstarted(exc: BaseException) -> DirtyAppError:
+    raised = describe_exception(exc)
+    return DirtyAppError(
+        f"the call can't be started: {raised.name}: {raised.message}",
+        exception_type=raised.kind,
+        traceback=raised.traceback,
+    )
+
+
 def _failed(what: str, exc: BaseException) -> DirtyError:
     """An error that tells the arbiter why this worker can't start, with the traceback."""
-    import traceback
-
     from trioserve.dirty.errors import DirtyWorkerError
 
-    details = getattr(exc, "details", None) or {}
-    text = details.get("traceback") or "".join(traceback.format_exception(exc))
+    raised = describe_exception(exc)
+    details = exc.details if isinstance(exc, DirtyError) else {}
     return DirtyWorkerError(
-        f"{what}: {type(exc).__name__}: {exc}", worker_id=os.getpid(), traceback=text[-16384:]
+        f"{what}: {raised.name}: {raised.message}",
+        worker_id=os.getpid(),
+        traceback=details.get("traceback") or raised.traceback,
     )
 
 
@@ -332,6 +365,7 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=settings["log_level"], format=settings["log_format"])
     os.environ["TRIOSERVE_DIRTY_SOCKET"] = settings["socket_path"]
     sock.setblocking(True)
+    watch_forks()
     hello = {"role": "worker", "pid": os.getpid()}
     try:
         try:
@@ -342,15 +376,15 @@ def main(argv: list[str]) -> int:
             sock.sendall(b"".join(frames.hello({**hello, "stage": "failed", "error": error})))
             return FAILED
         sock.sendall(b"".join(frames.hello({**hello, "stage": "imported", "apps": entries})))
-        load = _read_hello(sock, settings["max_frame_size"])["load"]
+        answer = _read_hello(sock, settings["max_frame_size"])
     except (EOFError, OSError):  # the arbiter has gone: nobody is left to tell
         _remove_socket(settings["socket_path"])
         return 0
     except DirtyProtocolError:
         _log.exception("dirty worker %d: the arbiter said something unexpected", os.getpid())
         return CONFUSED
-    chosen = {path: classes[path] for path in load}
-    worker = WorkerProcess(sock, settings, chosen, entries)
+    chosen = {path: classes[path] for path in answer["load"]}
+    worker = WorkerProcess(sock, settings, chosen, entries, answer["worker"])
     code = trio.run(worker.run)
     if code != FAILED and not worker.is_dismissed:
         _remove_socket(settings["socket_path"])
@@ -373,9 +407,19 @@ def _remove_socket(path: str) -> None:
 
 def run() -> NoReturn:
     """The whole life of the process; BOOT (arbiter.py) calls it."""
-    code = main(sys.argv)
-    logging.shutdown()
-    # Not sys.exit(): a library's thread that is no daemon, or a hung action, would be waited for.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    code = 1
+    try:
+        code = main(sys.argv)
+    except BaseException:
+        _log.exception("dirty worker %d failed", os.getpid())
+    finally:
+        # Not sys.exit(): a library's thread that is no daemon, or a hung action, would be waited
+        # for.
+        try:
+            logging.shutdown()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # closed by whoever has started the server
+                    with contextlib.suppress(OSError, ValueError):
+                        stream.flush()
+        finally:
+            os._exit(code)

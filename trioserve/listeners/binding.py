@@ -19,7 +19,7 @@ from trioserve.listeners.inherited import adopt_fd
 from trioserve.listeners.unix import listen_unix
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 __all__ = ["BindOptions", "open_listeners"]
 
@@ -49,18 +49,19 @@ class BindOptions(Protocol):
 
 @asynccontextmanager
 async def open_listeners(
-    options: BindOptions, *, scheme: str = "http"
+    options: BindOptions, *, scheme: str = "http", insecure_bind: Sequence[str] = ()
 ) -> AsyncIterator[list[Listener]]:
-    """Listen on every address of ``options.bind``; close them all at exit.
+    """Listen on every address of ``options.bind``, and of another list; close them all at exit.
 
     A name, or a bind to all interfaces, may give several listeners; their order is that of
-    ``options.bind``. With port 0 the listeners of one bind get one port. Of a name's several
-    addresses those that this machine does not have (no IPv6) are left out. A socket file is
-    unlinked at exit if it is still the one that was made here.
+    ``options.bind``, then of ``insecure_bind``. With port 0 the listeners of one bind get one port.
+    Of a name's several addresses those that this machine does not have (no IPv6) are left out. A
+    socket file is unlinked at exit if it is still the one that was made here.
 
     Args:
         options: Addresses, backlog and mode of socket files.
-        scheme: ``http`` or ``https``, for the listeners' ``address.url``.
+        scheme: ``http`` or ``https``: what is spoken at ``options.bind``.
+        insecure_bind: addresses where it is ``http``.
 
     Raises:
         ConfigError: A bind address can't be parsed.
@@ -69,11 +70,12 @@ async def open_listeners(
 
     Cancellation: while a name is resolved; sockets that were bound are closed.
     """
-    addresses = [parse_bind(text) for text in options.bind]
+    addresses = [(parse_bind(text), scheme) for text in options.bind]
+    addresses += [(parse_bind(text), "http") for text in insecure_bind]
     with ExitStack() as stack:
         listeners: list[Listener] = []
-        for address in addresses:
-            for listener in await _listen(address, options, scheme):
+        for address, spoken in addresses:
+            for listener in await _listen(address, options, spoken):
                 stack.callback(listener.close)
                 listeners.append(listener)
         yield listeners

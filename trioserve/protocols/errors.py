@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RemoteProtocolError"]
+__all__ = ["RemoteProtocolError", "body_too_large"]
 
 
 class RemoteProtocolError(Exception):
@@ -20,3 +20,8 @@ class RemoteProtocolError(Exception):
         self.status = status
         self.reason = reason
         self.head_only = head_only
+
+
+def body_too_large(limit: float, *, head_only: bool = False) -> RemoteProtocolError:
+    """A request's body is beyond ``max_body_size``."""
+    return RemoteProtocolError(413, f"the body is larger than {limit} bytes", head_only=head_only)

@@ -19,6 +19,7 @@ parent's group, reaches the parent alone: only it knows in which order to stop w
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import math
 import os
@@ -42,6 +43,8 @@ LIFELINE: Final = "{lifeline}"
 
 #: Bytes under way on the socket in each direction. The kernel may allow less, and says nothing.
 _SOCKET_BUFFER_SIZE: Final = 1 << 20
+
+_LAST_STANDARD: Final = 2
 
 #: Seconds for the kernel to end a process that got SIGKILL. Only one that hangs in the kernel (a
 #: dead network file system, say) takes any time, and no stop waits for that longer.
@@ -200,12 +203,27 @@ async def open_child(
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    theirs = _beyond_standard(theirs)
     for end in (ours, theirs):
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             with contextlib.suppress(OSError):  # macOS refuses what Linux cuts down
                 end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_SIZE)
     ours.setblocking(False)
     return ours, theirs
+
+
+def _beyond_standard(sock: socket.socket) -> socket.socket:
+    """The same under a number that is no standard stream's.
+
+    Where those are closed (``trioserve … >&-``), new descriptors get their numbers, and what the
+    child prints would go into the socket.
+    """
+    if sock.fileno() > _LAST_STANDARD:
+        return sock
+    with sock:
+        return socket.socket(
+            fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1)
+        )
 
 
 @contextlib.contextmanager
@@ -215,6 +233,12 @@ def _pipe(resources: contextlib.ExitStack) -> Iterator[int]:
     Python makes both non-inheritable (PEP 446), so that no sibling holds the write end.
     """
     read_end, write_end = os.pipe()
+    if read_end <= _LAST_STANDARD:
+        standard, read_end = (
+            read_end,
+            fcntl.fcntl(read_end, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1),
+        )
+        os.close(standard)
     resources.callback(os.close, write_end)
     try:
         yield read_end

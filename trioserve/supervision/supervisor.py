@@ -50,6 +50,7 @@ class Life:
         self._ready_at = math.nan
         self._is_end_expected = False
         self._delay = 0.0  # from its end to the next life's start
+        self._replace_at = math.inf
         self.number = number
         self.draining = trio.Event()
         self.is_ready = False
@@ -76,10 +77,24 @@ class Life:
         """
         self._is_end_expected = True
 
-    def request_replacement(self) -> None:
-        """Asks for the next life: once that is ready, this one drains. Twice is once."""
-        if self is self._supervisor._newest and self.is_serving:
-            self._supervisor._replace()
+    def request_replacement(self, *, in_vain: bool = False) -> float | None:
+        """Asks for the next life: once that is ready, this one drains. Twice is once.
+
+        Args:
+            in_vain: the next life won't be better, as far as can be seen: it is started ever
+                later, by the policy, as if this one had failed.
+
+        Returns:
+            Seconds until the next life is started; None if that is decided already.
+        """
+        if self is not self._supervisor._newest or not self.is_serving:
+            return None
+        if self._replace_at < math.inf:
+            return None
+        delay = self._supervisor._delay_of_next(self) if in_vain else 0.0
+        self._replace_at = trio.current_time() + delay
+        self._supervisor._notify()
+        return delay
 
     def _served(self, now: float) -> float | None:
         return now - self._ready_at if self.is_ready else None
@@ -201,7 +216,11 @@ class Supervisor:
             for older in self._lives:
                 if older is not life:
                     older._drain(self._drain_timeout)
-            await self._until(lambda: life.has_ended or self._is_interrupted)
+            while not (life.has_ended or self._is_interrupted):
+                if trio.current_time() >= life._replace_at:
+                    return
+                with trio.move_on_at(life._replace_at):
+                    await self._changed.park()
         if not life.is_ready and not life.has_ended:
             life._drain(0)
         if life.has_ended:
@@ -233,6 +252,11 @@ class Supervisor:
         _log.info("%s is ready, %.1f s after its start", self.name, took)
         self.is_degraded = False
         self._notify()
+
+    def _delay_of_next(self, life: Life) -> float:
+        """Takes note of a life that is as good as failed."""
+        delay = self._history.exited(trio.current_time(), None)
+        return self._policy.max_delay if delay is None else delay
 
     def _life_has_ended(self, life: Life, how: str, error: BaseException | None) -> None:
         life.has_ended = True

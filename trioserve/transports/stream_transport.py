@@ -30,8 +30,10 @@ _log = logging.getLogger("trioserve.error")
 
 #: Bytes that are read before anybody asks for them.
 READ_AHEAD_SIZE: Final = 64 * 1024
-#: A write is cut into pieces of this size, and each has write_timeout to get through.
-_WRITE_SIZE: Final = 64 * 1024
+#: A write is cut into pieces of this size, and each has write_timeout to get through: what is asked
+#: of a slow client is some five hundred bytes a second by default, as of its requests' bodies.
+_WRITE_SIZE: Final = 16 * 1024
+_FILE_READ_SIZE: Final = 64 * 1024
 #: What closing a stream politely (TLS close_notify) may take, in seconds.
 _CLOSE_TIMEOUT: Final = 1.0
 #: Closing with this set sends a reset and drops what was not delivered.
@@ -174,7 +176,7 @@ class StreamTransport:
         async with _Turn(self, self._write_lock):
             while sent < count:
                 data = await trio.to_thread.run_sync(
-                    read, offset + sent, min(_WRITE_SIZE, count - sent)
+                    read, offset + sent, min(_FILE_READ_SIZE, count - sent)
                 )
                 if not data:
                     break
@@ -200,8 +202,8 @@ class StreamTransport:
             self.peer = Peer.LOST
             self._ended = True
             stream = self._stream
-            while isinstance(stream, trio.SSLStream):
-                stream = stream.transport_stream
+            while (inner := getattr(stream, "transport_stream", None)) is not None:  # TLS
+                stream = inner
             if isinstance(stream, trio.SocketStream):
                 with contextlib.suppress(OSError):  # closed already
                     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)

@@ -92,14 +92,17 @@ def test_ten_more_come_for_a_response() -> None:
     assert how_many(meter, frames.ping()) == 10
 
 
-def test_one_more_comes_for_each_kib_of_body_that_was_sent() -> None:
+def test_two_more_come_for_a_data_frame_that_was_sent_or_one_for_each_kib_of_it() -> None:
+    """A client may give credit for each frame, on its stream and on the connection."""
     meter = begun()
     how_many(meter, frames.window_update(0, 1))
     for _ in range(4):
-        meter.note_sent(1000)
-    assert how_many(meter, frames.window_update(0, 1)) == 3
-    meter.note_sent(96)
-    assert how_many(meter, frames.window_update(0, 1)) == 1
+        meter.note_sent(11, cut=False)
+    assert how_many(meter, frames.window_update(0, 1)) == 8
+    meter.note_sent(16_384, cut=True)
+    assert how_many(meter, frames.window_update(0, 1)) == 16
+    meter.note_sent(1, cut=True)
+    assert how_many(meter, frames.window_update(0, 1)) == 0
 
 
 HARMLESS = {

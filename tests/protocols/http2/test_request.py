@@ -228,6 +228,7 @@ def test_a_host_that_says_the_same_as_authority_is_one_host() -> None:
 
 
 def test_a_request_without_any_host_has_none() -> None:
+    """As HAProxy's checks are."""
     assert parse([METHOD, SCHEME, PATH]).headers == []
 
 

@@ -1,17 +1,10 @@
 # SPDX-License-Identifier: MIT
 """HTTP/2 (RFC 9113) without input or output: see README.md in this folder."""
 
-from trioserve.protocols.http2.engine import (
-    Engine,
-    Fields,
-    Listener,
-    LocalSettings,
-    StreamPriority,
-)
+from trioserve.protocols.http2.engine import Engine, Listener, LocalSettings, StreamPriority
+from trioserve.protocols.http2.engines import make_engine
 from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError, MalformedRequest
 from trioserve.protocols.http2.floods import FrameMeter
-from trioserve.protocols.http2.h2_engine import H2Engine, engine_package
-from trioserve.protocols.http2.preface import PREFACE, begins_like_preface
 from trioserve.protocols.http2.priority import (
     PRIORITY_UPDATE,
     EarlyPriorities,
@@ -30,15 +23,12 @@ from trioserve.protocols.http2.request import (
 from trioserve.protocols.http2.response import Http2Response
 
 __all__ = [
-    "PREFACE",
     "PRIORITY_UPDATE",
     "UNKNOWN",
     "EarlyPriorities",
     "Engine",
     "ErrorCode",
-    "Fields",
     "FrameMeter",
-    "H2Engine",
     "Http2ConnectionError",
     "Http2RequestHead",
     "Http2Response",
@@ -48,9 +38,8 @@ __all__ = [
     "Priority",
     "StreamPriority",
     "WriteOrder",
-    "begins_like_preface",
-    "engine_package",
     "local_settings",
+    "make_engine",
     "parse_priority",
     "parse_priority_update",
     "parse_request",

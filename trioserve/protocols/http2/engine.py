@@ -91,6 +91,7 @@ class Engine(Protocol):
     Attributes:
         max_frame_size: bytes of a frame's payload that the peer takes.
         highest_stream_id: of those that the peer has opened.
+        unsent: bytes that ``take`` would give.
     """
 
     @property
@@ -99,6 +100,10 @@ class Engine(Protocol):
 
     @property
     def highest_stream_id(self) -> int:
+        """See above."""
+
+    @property
+    def unsent(self) -> int:
         """See above."""
 
     def receive(self, data: bytes) -> None:

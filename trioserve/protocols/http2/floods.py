@@ -9,11 +9,13 @@ paid for from a budget, which fills by the second and by what useful clients do:
 ==================  ======================================================================
 budget              figures
 ==================  ======================================================================
-control frames      500 at once, 100 more a second, 1 for each KiB of body that we sent, 10 for
-                    each response. Paid for: PING, SETTINGS, PRIORITY, PRIORITY_UPDATE,
-                    WINDOW_UPDATE, RST_STREAM, GOAWAY, unknown types, and DATA without a byte
+control frames      500 at once, 100 more a second, 2 for each DATA frame that we sent (unless the
+                    client's window cut it) or 1 for each KiB of it, 10 for each response. Paid
+                    for: PING, SETTINGS (once for each ten settings), PRIORITY, PRIORITY_UPDATE,
+                    WINDOW_UPDATE, RST_STREAM, GOAWAY, unknown types, DATA without a byte, and
+                    streams beyond what the client may open
 resets              200 at once, 20 more a second, 1 for each response: streams that the client
-                    resets while their request is served
+                    resets while their request is served, or has us reset by what it sends
 a header section    32 CONTINUATION frames; twice the announced size, compressed
 ==================  ======================================================================
 
@@ -27,7 +29,7 @@ from __future__ import annotations
 from typing import Final
 
 from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError
-from trioserve.protocols.http2.preface import PREFACE
+from trioserve.protocols.negotiation import PREFACE
 
 __all__ = ["FrameMeter"]
 
@@ -38,7 +40,10 @@ RESETS_PER_SECOND: Final = 20
 MAX_CONTINUATIONS: Final = 32
 
 _CONTROL_PER_RESPONSE: Final = 10
+_CONTROL_PER_DATA: Final = 2
 _BYTES_PER_CONTROL: Final = 1024
+#: Bytes of ten settings.
+_SETTINGS_SIZE: Final = 60
 
 _FRAME_HEADER_SIZE: Final = 9
 _DATA, _HEADERS, _SETTINGS, _CONTINUATION = 0x0, 0x1, 0x4, 0x9
@@ -61,14 +66,14 @@ class _Budget:
     def earn(self, amount: float) -> None:
         self._left = min(self._most, self._left + amount)
 
-    def pay(self, now: float) -> bool:
-        """Takes one; False if there is none."""
-        if self._left < 1:
+    def pay(self, now: float, amount: int = 1) -> bool:
+        """Takes so many; False if there aren't."""
+        if self._left < amount:
             self.earn((now - self._at) * self._per_second)
             self._at = now
-            if self._left < 1:
+            if self._left < amount:
                 return False
-        self._left -= 1
+        self._left -= amount
         return True
 
 
@@ -93,7 +98,6 @@ class FrameMeter:
         "_left",
         "_max_block_size",
         "_resets",
-        "_sent_size",
         "in_header_block",
     )
 
@@ -106,7 +110,6 @@ class FrameMeter:
         self._begun = False
         self._continuations = 0
         self._block_size = 0
-        self._sent_size = 0
         self.in_header_block = False
 
     @property
@@ -159,8 +162,19 @@ class FrameMeter:
             return
         else:
             what = _NAMES.get(frame_type, "control")
-        if not self._control.pay(now):
+        # Each setting costs as much as a frame of another type, and a client has seven.
+        cost = 1 + length // _SETTINGS_SIZE if frame_type == _SETTINGS else 1
+        if not self._control.pay(now, cost):
             raise _calm(f"too many {what} frames")
+
+    def note_waste(self, now: float, what: str) -> None:
+        """The client has sent something else that is of no use to it.
+
+        Raises:
+            Http2ConnectionError: ENHANCE_YOUR_CALM.
+        """
+        if not self._control.pay(now):
+            raise _calm(f"too many {what}")
 
     def _note_block(self, flags: int, length: int) -> None:
         self._block_size += length
@@ -171,7 +185,7 @@ class FrameMeter:
             raise _calm(f"a header section of more than {self._max_block_size} bytes")
 
     def note_reset(self, now: float) -> None:
-        """The client has reset a stream whose request was being served.
+        """The client has reset a stream whose request was being served, or had us reset one.
 
         Raises:
             Http2ConnectionError: ENHANCE_YOUR_CALM.
@@ -184,12 +198,15 @@ class FrameMeter:
         self._resets.earn(1)
         self._control.earn(_CONTROL_PER_RESPONSE)
 
-    def note_sent(self, size: int) -> None:
-        """Bytes of bodies were sent; the client will have to allow as many anew."""
-        self._sent_size += size
-        if self._sent_size >= _BYTES_PER_CONTROL:
-            self._control.earn(self._sent_size // _BYTES_PER_CONTROL)
-            self._sent_size %= _BYTES_PER_CONTROL
+    def note_sent(self, size: int, *, cut: bool) -> None:
+        """A DATA frame was sent; the client may allow as much anew, on its stream and in all.
+
+        Args:
+            size: bytes of it.
+            cut: it could have been larger, had the client allowed more.
+        """
+        earned = size / _BYTES_PER_CONTROL
+        self._control.earn(earned if cut else max(_CONTROL_PER_DATA, earned))
 
 
 def _calm(reason: str) -> Http2ConnectionError:

@@ -15,13 +15,18 @@ And some of RFC 9113 and RFC 7541 that the library doesn't have: see ``_make_con
 
 from __future__ import annotations
 
-import struct
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from trioserve.protocols.http2.engine import StreamPriority
 from trioserve.protocols.http2.errors import ErrorCode, Http2ConnectionError
+from trioserve.protocols.http2.frames import (
+    DEFAULT_WINDOW,
+    FRAME_HEADER,
+    WORD,
+    Frame,
+    encode_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,30 +34,15 @@ if TYPE_CHECKING:
 
     from trioserve.protocols.http2.engine import Fields, Listener, LocalSettings
 
-__all__ = ["H2Engine", "engine_package"]
+__all__ = ["H2Engine"]
 
-#: RFC 9113 section 6.5.2: a window before any SETTINGS; more than this needs no acknowledgement.
-_DEFAULT_WINDOW: Final = 65_535
 _UNLIMITED: Final = 2**31 - 1
 #: RFC 9113 section 6.5.2: of both tables of header compression. A client may allow the encoder's to
 #: grow to 4 GiB, and have its own connection fill it; more than the default isn't used.
 _MAX_TABLE_SIZE: Final = 4096
-_FRAME_HEADER: Final = struct.Struct(">HBBBL")
-_SETTING: Final = struct.Struct(">HL")
-_SETTINGS_FRAME: Final = 0x4
-_GOAWAY_FRAME: Final = 0x7
 #: A header section may be this much larger than announced and is still answered (431), where
 #: beyond it the connection ends: decoding it would cost too much.
 _HEADER_LIST_MARGIN: Final = 4
-
-
-def engine_package(name: str) -> str:
-    """The package for a setting of ``http2_engine``: "h2", or "jh2" where it is asked for."""
-    if name == "auto":
-        return "h2"
-    if find_spec(name) is None:
-        raise LookupError(name)
-    return name
 
 
 class H2Engine:
@@ -72,7 +62,7 @@ class H2Engine:
         connection = self._h2 = library.make_connection()
         values = {
             library.codes.MAX_CONCURRENT_STREAMS: _UNLIMITED,
-            library.codes.INITIAL_WINDOW_SIZE: max(settings.initial_window_size, _DEFAULT_WINDOW),
+            library.codes.INITIAL_WINDOW_SIZE: max(settings.initial_window_size, DEFAULT_WINDOW),
             library.codes.MAX_FRAME_SIZE: settings.max_frame_size,
             library.codes.HEADER_TABLE_SIZE: _MAX_TABLE_SIZE,
         }
@@ -81,7 +71,7 @@ class H2Engine:
         connection.remote_settings = library.settings_class(
             client=True,
             initial_values={
-                library.codes.INITIAL_WINDOW_SIZE: _DEFAULT_WINDOW,
+                library.codes.INITIAL_WINDOW_SIZE: DEFAULT_WINDOW,
                 library.codes.HEADER_TABLE_SIZE: _MAX_TABLE_SIZE,
             },
         )
@@ -92,13 +82,13 @@ class H2Engine:
         )
         connection.initiate_connection()
         connection.clear_outbound_data_buffer()
-        if settings.initial_window_size < _DEFAULT_WINDOW:
+        if settings.initial_window_size < DEFAULT_WINDOW:
             # Holds from the peer's acknowledgement on; until then it may send by the default.
             connection.local_settings[library.codes.INITIAL_WINDOW_SIZE] = (
                 settings.initial_window_size
             )
-        self._send_raw(_encode_settings(library, settings))
-        increment = settings.connection_window_size - _DEFAULT_WINDOW
+        self._send_raw(_encode_frame(Frame.SETTINGS, encode_settings(settings)))
+        increment = settings.connection_window_size - DEFAULT_WINDOW
         if increment > 0:
             connection.increment_flow_control_window(increment)
 
@@ -113,6 +103,11 @@ class H2Engine:
         """See Engine."""
         stream_id: int = self._h2.highest_inbound_stream_id
         return stream_id
+
+    @property
+    def unsent(self) -> int:
+        """See Engine: the library has no other word for what it holds."""
+        return sum(map(len, self._before)) + len(self._h2._data_to_send)
 
     def receive(self, data: bytes) -> None:
         """See Engine."""
@@ -165,8 +160,8 @@ class H2Engine:
 
     def goaway(self, last_stream_id: int, code: ErrorCode, debug: bytes = b"") -> None:
         """See Engine."""
-        payload = struct.pack(">LL", last_stream_id, code) + debug
-        self._send_raw(_encode_frame(_GOAWAY_FRAME, payload))
+        payload = WORD.pack(last_stream_id) + WORD.pack(code) + debug
+        self._send_raw(_encode_frame(Frame.GOAWAY, payload))
 
     def take(self) -> bytes:
         """See Engine."""
@@ -200,22 +195,7 @@ def _code_of(exc: Exception) -> ErrorCode:
 def _encode_frame(frame_type: int, payload: bytes) -> bytes:
     """A frame of stream 0 without flags (RFC 9113 section 4.1)."""
     size = len(payload)
-    return _FRAME_HEADER.pack(size >> 8, size & 0xFF, frame_type, 0, 0) + payload
-
-
-def _encode_settings(library: _Library, settings: LocalSettings) -> bytes:
-    codes = library.codes
-    values = {
-        codes.MAX_CONCURRENT_STREAMS: settings.max_concurrent_streams,
-        codes.INITIAL_WINDOW_SIZE: settings.initial_window_size,
-        codes.MAX_FRAME_SIZE: settings.max_frame_size,
-        codes.MAX_HEADER_LIST_SIZE: settings.max_header_list_size,
-        #: RFC 9218 section 2.1: priorities of RFC 7540 are not what streams are ordered by.
-        9: 1,
-    }
-    return _encode_frame(
-        _SETTINGS_FRAME, b"".join(_SETTING.pack(int(code), value) for code, value in values.items())
-    )
+    return FRAME_HEADER.pack(size >> 8, size & 0xFF, frame_type, 0, 0) + payload
 
 
 # -- the library's events ---------------------------------------------------------------------

@@ -8,7 +8,6 @@ made it, and its stream is reset. One that only asks for too much gets a status,
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from trioserve.protocols.errors import RemoteProtocolError
@@ -34,19 +33,21 @@ _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\n[\t ]|[\t ]\n")
 _FIELD_OVERHEAD: Final = 32
 
 
-class _Kind(Enum):
-    PLAIN = auto()
-    METHOD = auto()
-    SCHEME = auto()
-    AUTHORITY = auto()
-    PATH = auto()
-    FORBIDDEN = auto()
-    TE = auto()
-    HOST = auto()
-    LENGTH = auto()
-    COOKIE = auto()
-    EXPECT = auto()
-    PRIORITY = auto()
+class _Kind:
+    """What a name means here. Numbers: an enum's members are hashed by a function in Python."""
+
+    PLAIN = 1
+    METHOD = 2
+    SCHEME = 3
+    AUTHORITY = 4
+    PATH = 5
+    FORBIDDEN = 6
+    TE = 7
+    HOST = 8
+    LENGTH = 9
+    COOKIE = 10
+    EXPECT = 11
+    PRIORITY = 12
 
 
 _PLAIN: Final = _Kind.PLAIN
@@ -54,7 +55,7 @@ _COOKIE: Final = _Kind.COOKIE
 _HOST: Final = _Kind.HOST
 
 #: name → kind. Filled as names come, and bounded, as names are: clients make them up.
-_KINDS: Final[dict[bytes, _Kind]] = {
+_KINDS: Final[dict[bytes, int]] = {
     b":method": _Kind.METHOD,
     b":scheme": _Kind.SCHEME,
     b":authority": _Kind.AUTHORITY,
@@ -131,8 +132,8 @@ def parse_request(
         MalformedRequest: it breaks RFC 9113 section 8.
         RemoteProtocolError: it asks for too much or for what there isn't: 414, 417, 431, 501.
     """
-    pseudo: dict[_Kind, bytes] = {}
-    special: dict[_Kind, list[bytes]] = {}
+    pseudo: dict[int, bytes] = {}
+    special: dict[int, list[bytes]] = {}
     headers: Headers = []
     for name, value in fields:
         kind = _KINDS.get(name) or _kind_of(name)
@@ -156,13 +157,13 @@ def parse_request(
     path = _path_of(method, pseudo)
     if special:
         _check_special(special)
-    _check_limits(fields, path, options, max_header_list_size)
-    if method == b"CONNECT":
-        raise RemoteProtocolError(501, "CONNECT needs a proxy, and this is an origin server")
-    if host is not None:
-        headers.insert(0, (b"host", host))
     if _COOKIE in special:
         headers.append((b"cookie", b"; ".join(special[_COOKIE])))
+    _check_limits(fields, headers, path, options, max_header_list_size)
+    if method == b"CONNECT":
+        raise RemoteProtocolError(501, "CONNECT needs a proxy, and this is an origin server")
+    if host is not None:  # RFC 9113 section 8.3.1 needs none, and checks of proxies have none
+        headers.insert(0, (b"host", host))
     raw_path, _, query = path.partition(b"?")
     head = Http2RequestHead(
         KNOWN_METHODS.get(method) or method.decode("ascii"), raw_path, query, headers
@@ -200,7 +201,7 @@ def parse_trailers(fields: Fields, options: Http1Options) -> Headers:
     return trailers
 
 
-def _kind_of(name: bytes) -> _Kind:
+def _kind_of(name: bytes) -> int:
     if not _NAME.fullmatch(name):
         raise MalformedRequest(f"{name[:40]!r} is no field name in lower case (RFC 9113 8.2.1)")
     if len(name) <= _KNOWN_SIZE and len(_KINDS) < _KNOWN_LIMIT:
@@ -218,7 +219,7 @@ def _check_values(fields: Fields) -> None:
         )
 
 
-def _host_of(pseudo: dict[_Kind, bytes], special: dict[_Kind, list[bytes]]) -> bytes | None:
+def _host_of(pseudo: dict[int, bytes], special: dict[int, list[bytes]]) -> bytes | None:
     """The one host that the request is for (RFC 9113 section 8.3.1)."""
     authority = pseudo.get(_Kind.AUTHORITY)
     hosts = special.get(_HOST, ())
@@ -234,7 +235,7 @@ def _host_of(pseudo: dict[_Kind, bytes], special: dict[_Kind, list[bytes]]) -> b
     return authority
 
 
-def _path_of(method: bytes, pseudo: dict[_Kind, bytes]) -> bytes:
+def _path_of(method: bytes, pseudo: dict[int, bytes]) -> bytes:
     scheme, path = pseudo.get(_Kind.SCHEME), pseudo.get(_Kind.PATH)
     if method == b"CONNECT":
         if scheme is not None or path is not None or _Kind.AUTHORITY not in pseudo:
@@ -253,7 +254,7 @@ def _is_asterisk(method: bytes, path: bytes) -> bool:
     return path == b"*" and method == b"OPTIONS"
 
 
-def _check_special(special: dict[_Kind, list[bytes]]) -> None:
+def _check_special(special: dict[int, list[bytes]]) -> None:
     if _Kind.FORBIDDEN in special:
         raise MalformedRequest("a field of one connection only (RFC 9113 section 8.2.2)")
     if any(value.lower() != b"trailers" for value in special.get(_Kind.TE, ())):
@@ -262,7 +263,7 @@ def _check_special(special: dict[_Kind, list[bytes]]) -> None:
         raise MalformedRequest("more than one content-length (RFC 9110 section 8.6)")
 
 
-def _apply_special(head: Http2RequestHead, special: dict[_Kind, list[bytes]]) -> None:
+def _apply_special(head: Http2RequestHead, special: dict[int, list[bytes]]) -> None:
     if _Kind.LENGTH in special:
         try:
             head.content_length = parse_content_length(special[_Kind.LENGTH][0])
@@ -277,18 +278,18 @@ def _apply_special(head: Http2RequestHead, special: dict[_Kind, list[bytes]]) ->
 
 
 def _check_limits(
-    fields: Fields, path: bytes, options: Http1Options, max_header_list_size: int
+    fields: Fields, headers: Headers, path: bytes, options: Http1Options, max_header_list_size: int
 ) -> None:
+    """As over HTTP/1.1: of the fields as applications see them, cookies put together."""
     if len(path) > options.limit_request_line:
         raise RemoteProtocolError(414, f"the path is longer than {options.limit_request_line}")
-    if len(fields) > options.limit_request_fields + len(_PSEUDO):
+    if len(headers) >= options.limit_request_fields + 1:  # the host isn't among them yet
         raise RemoteProtocolError(431, f"more than {options.limit_request_fields} header fields")
-    total = 0
     limit = options.limit_request_field_size
-    for name, value in fields:
-        size = len(name) + len(value)
-        if size > limit and name != b":path":
+    for name, value in headers:
+        if len(name) + len(value) > limit:
             raise RemoteProtocolError(431, f"a header field is longer than {limit} bytes")
-        total += size + _FIELD_OVERHEAD
-    if total > max_header_list_size:
+    if sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields) > (
+        max_header_list_size
+    ):
         raise RemoteProtocolError(431, f"the head is larger than {max_header_list_size} bytes")

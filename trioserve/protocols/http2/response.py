@@ -147,7 +147,10 @@ class Http2Response:
         Raises:
             AppProtocolError: a bad name or value.
         """
-        return [(b":status", b"%d" % status), *_plain_fields(headers, frozenset())]
+        fields = _plain_fields(headers, frozenset())
+        # RFC 9110 section 8.6: a Content-Length has no place in a 1xx.
+        fields = [field for field in fields if field[0] != b"content-length"]
+        return [(b":status", b"%d" % status), *fields]
 
 
 def _plain_fields(headers: Iterable[tuple[bytes, bytes]], forbidden: frozenset[bytes]) -> Headers:

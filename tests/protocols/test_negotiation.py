@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from trioserve.protocols.http2 import PREFACE, begins_like_preface
+from trioserve.protocols.negotiation import PREFACE, begins_like_preface
 
 
 def test_the_preface_is_that_of_rfc_9113() -> None:
