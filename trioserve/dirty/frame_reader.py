@@ -39,9 +39,9 @@ _VIEW_SIZE: Final = 64 * 1024
 _WANTED_SIZE: Final = 64 * 1024
 #: What a length that was made up can cost: a bytearray is zeroed, so all of it is memory.
 _FIRST_SIZE: Final = 256 * 1024
-#: A buffer up to this is zeroed, too, once the first one is full: malloc gives the same memory again
-#: and again, where new pages cost five times as much. Beyond it, it doesn't; then memory is taken only
-#: where something is put into it.
+#: A buffer up to this is zeroed, too, once the first one is full: malloc gives the same memory
+#: again and again, where new pages cost five times as much. Beyond it, it doesn't; then memory is
+#: taken only where something is put into it.
 _ZEROED_SIZE: Final = 32 * 1024 * 1024
 
 
