@@ -33,7 +33,7 @@ run: $(VENV)/examples.stamp ## An example on 127.0.0.1:8000 (EXAMPLE=hello BIND=
 test: lint ## Every check and every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-fast: $(VENV)/dev.stamp ## The tests that take less than half a second each
+test-fast: $(VENV)/dev.stamp ## The tests that take less than half a second, without the variants
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp ## Style, types and the floors

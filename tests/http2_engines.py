@@ -11,19 +11,15 @@ import pytest
 
 from trioserve.protocols.http2 import make_engine
 
+from .variants import variants
+
 __all__ = ["ENGINES", "http2_engine", "make_engine"]
 
 #: Values of the setting ``http2_engine``.
 ENGINES: Final = ("native", "h2", "jh2")
 
 
-#: `make test-fast` is for in between: there the same suite over the libraries would be too much.
-_PARAMS: Final = [
-    pytest.param(name, marks=() if name == "native" else pytest.mark.slow) for name in ENGINES
-]
-
-
-@pytest.fixture(params=_PARAMS)
+@pytest.fixture(params=variants(ENGINES, fast=["native"]))
 def http2_engine(request: pytest.FixtureRequest) -> str:
     """Each test that asks for this runs over each engine."""
     name: str = request.param

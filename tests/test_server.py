@@ -28,6 +28,7 @@ from .server_clients import (
 )
 from .transports.cancelling import cancelled_at, cancelled_at_each_await
 from .transports.links import tcp_pair
+from .variants import variants
 
 if TYPE_CHECKING:
     from trioserve.types import ASGIApp, Receive, Scope, Send
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["socket", "stream"]
 
 
-@pytest.fixture(params=["socket", "stream"], autouse=True)
+@pytest.fixture(params=variants(["socket", "stream"], fast=["socket"]), autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
     """Every test runs over both transports."""
     if request.param == "stream":

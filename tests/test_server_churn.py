@@ -31,12 +31,13 @@ from .server_clients import (
     start,
 )
 from .transports.links import reset_on_close, tcp_pair
+from .variants import variants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(params=["socket", "stream"], autouse=True)
+@pytest.fixture(params=variants(["socket", "stream"], fast=["socket"]), autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs over both transports."""
     if request.param == "stream":

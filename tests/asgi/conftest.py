@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio.testing
 
+from tests.variants import variants
 from trioserve.logs import access_logger, error_logger
 from trioserve.transports import ReadinessWatcher
 
-from .harness import KINDS, Harness, Kind, Version, open_harness
+from .harness import FAST_KINDS, KINDS, Harness, Kind, Version, open_harness
 
 if TYPE_CHECKING:
     import functools
@@ -51,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.trio(run=_run), append=False)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=variants(KINDS, fast=FAST_KINDS))
 def serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Serving:
     """Each test that asks for this runs over each kind of transport."""
     version: Version = "1.1"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from trioserve.types import ASGIApp, Receive, Send
 
 __all__ = [
+    "FAST_KINDS",
     "KINDS",
     "Harness",
     "Kind",
@@ -49,6 +50,7 @@ __all__ = [
 Kind: TypeAlias = Literal["memory", "epoll", "stream"]
 Version: TypeAlias = Literal["1.1", "2"]
 KINDS: tuple[Kind, ...] = ("memory", "epoll", "stream")
+FAST_KINDS: tuple[Kind, ...] = KINDS[:2]
 
 #: The grace period of a server over real sockets: long enough for a busy machine to run the few
 #: steps of a clean-up, short enough to be waited for.

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import pytest
 
-from .harness import KINDS
+from tests.variants import variants
+
+from .harness import FAST_KINDS, KINDS
 
 __all__ = ["both_in_memory", "both_versions"]
 
 #: For a test with the fixture ``serving``.
 both_versions = pytest.mark.parametrize(
     "serving",
-    [(kind, version) for version in ("1.1", "2") for kind in KINDS],
+    variants(
+        [(kind, version) for version in ("1.1", "2") for kind in KINDS],
+        fast=[(kind, version) for version in ("1.1", "2") for kind in FAST_KINDS],
+    ),
     ids=lambda value: f"{value[0]}-http/{value[1]}",
     indirect=True,
 )

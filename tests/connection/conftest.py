@@ -5,6 +5,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.variants import variants
 from trioserve.transports import ReadinessWatcher
 
 from .service import KINDS, Kind
@@ -18,13 +19,13 @@ def _prepare(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> Kind:
     return kind
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=variants(KINDS, fast=["memory", "socket"]))
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
     """Each test that asks for this runs over each kind of transport."""
     return _prepare(request.param, monkeypatch)
 
 
-@pytest.fixture(params=KINDS[1:])
+@pytest.fixture(params=variants(KINDS[1:], fast=["socket"]))
 def tcp_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
     """The same for what a memory stream can't do: be full, or be reset."""
     return _prepare(request.param, monkeypatch)

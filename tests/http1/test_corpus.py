@@ -15,6 +15,7 @@ import pytest
 import trio
 
 import trioserve
+from tests.variants import variants
 
 from .client import Client
 from .conversation import MODES, Conversation, Mode, fits
@@ -36,10 +37,15 @@ def _cases(topic: str, mode: Mode) -> list[Case]:
     return [case for case in TOPICS[topic] if fits(case, mode)]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", variants(BACKENDS, fast=["httptools"]))
 @pytest.mark.parametrize(
     ("topic", "mode"),
-    [(topic, mode) for topic in TOPICS for mode in MODES if _cases(topic, mode)],
+    [
+        pytest.param(topic, mode, marks=pytest.mark.slow if mode == "pieces" else ())
+        for topic in TOPICS
+        for mode in MODES
+        if _cases(topic, mode)
+    ],
 )
 async def test_requests_get_the_replies_and_the_fate_that_the_rfc_demands(
     topic: str, mode: Mode, backend: Backend

@@ -15,6 +15,7 @@ from tests.connection.service import open_service
 from tests.http2 import frames
 from tests.http2.client import Http2Client
 from tests.http2_engines import http2_engine
+from tests.variants import variants
 from trioserve.transports import ReadinessWatcher
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.trio(run=_run), append=False)
 
 
-@pytest.fixture(params=("memory", "socket", "stream"))
+@pytest.fixture(params=variants(["memory", "socket", "stream"], fast=["memory", "socket"]))
 def serving(
     request: pytest.FixtureRequest, http2_engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> Serving:
@@ -108,7 +109,7 @@ def in_memory(http2_engine: str) -> Serving:
     return Serving("memory", http2_engine)
 
 
-@pytest.fixture(params=("socket", "stream"))
+@pytest.fixture(params=variants(["socket", "stream"], fast=["socket"]))
 def over_tcp(
     request: pytest.FixtureRequest, http2_engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> Serving:

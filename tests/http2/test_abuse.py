@@ -72,6 +72,7 @@ async def test_what_an_app_does_after_its_response_keeps_no_client_waiting(
             assert (response.status, response.reset) == (200, None)
 
 
+@pytest.mark.slow  # thousands of events
 async def test_a_client_that_gives_credit_for_each_small_event_is_no_flood(
     in_memory: Serving,
 ) -> None:
@@ -237,6 +238,7 @@ async def test_a_whole_answer_of_the_servers_is_in_the_access_log(
     assert lines == [f"500 {len(response.body)}"]
 
 
+@pytest.mark.slow  # twelve hundred requests
 async def test_many_resets_are_remembered_as_long_as_streams_may_be_under_way(
     in_memory: Serving,
 ) -> None:

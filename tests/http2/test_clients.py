@@ -16,6 +16,7 @@ from tests.http2 import frames
 from tests.http2.client import Http2Client
 from tests.server_clients import ask_once, dial, nothing_left, start
 from tests.tools import find_tool
+from tests.variants import variants
 from trioserve.transports import ReadinessWatcher
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 LARGE = b"".join(b"%07d\n" % number for number in range(250_000))
 
 
-@pytest.fixture(params=["socket", "stream"], autouse=True)
+@pytest.fixture(params=variants(["socket", "stream"], fast=["socket"]), autouse=True)
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs over both transports."""
     if request.param == "stream":

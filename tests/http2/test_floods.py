@@ -156,6 +156,7 @@ async def test_the_updates_of_an_honest_download_are_no_flood(in_memory: Serving
         assert len(client.of_type(frames.DATA)) > 1000
 
 
+@pytest.mark.slow  # thousands of requests
 async def test_an_honest_client_makes_thousands_of_requests(in_memory: Serving) -> None:
     async with in_memory(App()) as server:
         client = await server.connect()

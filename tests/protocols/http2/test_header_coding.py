@@ -53,6 +53,7 @@ def theirs(decoder: hpack.Decoder, block: bytes) -> Headers | None:
         return None
 
 
+@pytest.mark.slow  # many examples
 @settings(max_examples=400, deadline=None)
 @given(st.lists(BLOCKS, max_size=8))
 def test_blocks_say_what_the_library_says_they_do(blocks: list[bytes]) -> None:
@@ -66,6 +67,7 @@ def test_blocks_say_what_the_library_says_they_do(blocks: list[bytes]) -> None:
         assert ours.decode(block) == expected
 
 
+@pytest.mark.slow  # many examples
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(FIELDS, st.integers(0, 10_000)), max_size=12))
 def test_sections_come_back_through_the_library_whatever_the_table_may_be(
