@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
-import inspect
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio.testing
 
+from tests.clocked import Clocked, use_their_clocks
 from tests.variants import variants
 from trioserve.logs import access_logger, error_logger
 from trioserve.transports import ReadinessWatcher
@@ -16,14 +16,13 @@ from trioserve.transports import ReadinessWatcher
 from .harness import FAST_KINDS, KINDS, Harness, Kind, Version, open_harness
 
 if TYPE_CHECKING:
-    import functools
     from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
     from trioserve.types import ASGIApp
 
 
-class Serving:
+class Serving(Clocked):
     """``async with serving(app, **options) as server``: a Harness, in time of its kind."""
 
     def __init__(self, kind: Kind, version: Version = "1.1") -> None:
@@ -35,21 +34,8 @@ class Serving:
         return open_harness(self.kind, app, self.version, **options)
 
 
-def _run(test: functools.partial[Any], *, clock: trio.abc.Clock | None, instruments: Any) -> Any:
-    """trio.run, with the clock of the test's Serving."""
-    clocks = [value.clock for value in test.keywords.values() if isinstance(value, Serving)]
-    return trio.run(test, clock=clock or next(iter(clocks), None), instruments=instruments)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # pytest-trio only finds clocks among a test's own arguments; this is its hook for the rest.
-    for item in items:
-        if (
-            Path(__file__).parent in item.path.parents
-            and isinstance(item, pytest.Function)
-            and inspect.iscoroutinefunction(item.function)
-        ):
-            item.add_marker(pytest.mark.trio(run=_run), append=False)
+    use_their_clocks(items, Path(__file__).parent)
 
 
 @pytest.fixture(params=variants(KINDS, fast=FAST_KINDS))

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import trio
 import trio.testing
 
 from tests.asgi.conftest import Errors, propagating_logs
+from tests.clocked import Clocked, use_their_clocks
 from tests.connection.service import open_service
 from tests.http2 import frames
 from tests.http2.client import Http2Client
@@ -19,7 +19,6 @@ from tests.variants import variants
 from trioserve.transports import ReadinessWatcher
 
 if TYPE_CHECKING:
-    import functools
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
@@ -53,7 +52,7 @@ class Server:
         return Http2Client(self.service.connect(buffer_size), auto=auto)
 
 
-class Serving:
+class Serving(Clocked):
     """``async with serving(app, **options) as server``, over one engine and one kind of carrier.
 
     Attributes:
@@ -61,6 +60,8 @@ class Serving:
         engine: the setting.
         clock: virtual time.
     """
+
+    clock: trio.testing.MockClock
 
     def __init__(self, kind: Kind, engine: str) -> None:
         self.kind = kind
@@ -78,21 +79,8 @@ class Serving:
             yield Server(service)
 
 
-def _run(test: functools.partial[Any], *, clock: trio.abc.Clock | None, instruments: Any) -> Any:
-    """trio.run, with the clock of the test's Serving."""
-    clocks = [value.clock for value in test.keywords.values() if isinstance(value, Serving)]
-    return trio.run(test, clock=clock or next(iter(clocks), None), instruments=instruments)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # pytest-trio only finds clocks among a test's own arguments; this is its hook for the rest.
-    for item in items:
-        if (
-            Path(__file__).parent in item.path.parents
-            and isinstance(item, pytest.Function)
-            and inspect.iscoroutinefunction(item.function)
-        ):
-            item.add_marker(pytest.mark.trio(run=_run), append=False)
+    use_their_clocks(items, Path(__file__).parent)
 
 
 @pytest.fixture(params=variants(["memory", "socket", "stream"], fast=["memory", "socket"]))

@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from trioserve.config.dirty_options import DirtyOptions
-from trioserve.config.options import (
-    ApplicationOptions,
-    Http1Options,
-    Http2Options,
-    ListenerOptions,
-    LogOptions,
-    ServerOptions,
-)
-from trioserve.config.tls_options import TlsOptions
+from trioserve.config.options import Config
 
 if TYPE_CHECKING:
     from trioserve.config.kinds import Kind
@@ -25,16 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "VARIABLE_PREFIX", "Setting", "all_settings"]
 
 #: The groups in the order people read them (attrs' own order follows the MRO, backwards).
-GROUPS = (
-    ApplicationOptions,
-    ListenerOptions,
-    TlsOptions,
-    ServerOptions,
-    Http1Options,
-    Http2Options,
-    DirtyOptions,
-    LogOptions,
-)
+GROUPS: tuple[type, ...] = Config.__bases__
 
 VARIABLE_PREFIX = "TRIOSERVE_"
 

@@ -17,7 +17,6 @@ import trio
 from trioserve.errors import ClientDisconnectedError
 from trioserve.protocols.fields import reason_phrase
 from trioserve.protocols.http2 import Http2Response, WriteOrder
-from trioserve.transports import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -227,8 +226,3 @@ class Http2Writer:
     async def _yield(self) -> None:
         await trio.lowlevel.checkpoint()
         await self.wait_for_room()
-
-    @property
-    def is_lost(self) -> bool:
-        """The client can't be reached."""
-        return self._stopped or self._transport.peer is Peer.LOST
