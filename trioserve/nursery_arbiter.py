@@ -283,7 +283,8 @@ async def serve(
 
     Args:
         app: an ASGI 3 application.
-        config: by default 127.0.0.1:8000. ``app``, ``factory`` and ``app_dir`` are not looked at.
+        config: by default 127.0.0.1:8000. ``app`` and ``factory`` are not looked at, and
+            ``app_dir`` only where a hook is given as text.
             With ``dirty_app`` its pool runs around the server.
         task_status: is given a tuple of BoundAddress, in the order of ``bind`` and then of
             ``insecure_bind``.

@@ -552,3 +552,25 @@ async def test_no_message_is_larger_than_what_a_window_allows(in_memory: Serving
         await client.response(stream_id)
     assert sum(sizes) == len(LARGE)
     assert max(sizes) <= 128 * 1024 + 16_384
+
+
+async def test_what_a_complete_response_left_unread_is_credited_at_once(serving: Serving) -> None:
+    answer = trio.Event()
+    finish = trio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer.wait()
+        await reply(send, b"early")
+        await finish.wait()  # as work after a response does
+
+    async with serving(app, http2_max_concurrent_streams=1) as server:
+        client = await server.connect()
+        stream_id = await client.open()
+        await upload(client, stream_id, LARGE[: client.settings[4]])
+        await client.sync()
+        before = client.credit.get(0, 0)
+        answer.set()
+        assert (await client.response(stream_id)).body == b"early"
+        await client.sync()
+        assert client.credit.get(0, 0) - before >= client.settings[4] // 2
+        finish.set()

@@ -953,3 +953,28 @@ async def test_a_polled_receive_tells_what_is_known_without_waiting(in_memory: S
         await client.send(rst_stream(stream_id))
         await gone.wait()
     assert told == ["http.request", "nothing", "http.disconnect"]
+
+
+async def test_a_connection_ends_with_its_last_stream_wherever_its_reader_is(
+    serving: Serving,
+) -> None:
+    """64 KiB are what the reader takes before it lets others run: the stream may end meanwhile."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+        await reply(send)
+
+    async with serving(app, max_requests_per_connection=1, keep_alive_timeout=60) as server:
+        for _ in range(10):
+            client = await server.connect()
+            began = trio.current_time()
+            stream_id = await client.open()
+            pieces = [bytes(16_384)] * 3 + [bytes(16_384 - 4 * 9)]
+            *first, last = pieces
+            await client.send(
+                *[frames.data(stream_id, piece) for piece in first],
+                frames.data(stream_id, last, end_stream=True),
+            )
+            assert (await client.response(stream_id)).status == 200
+            await client.rest()
+            assert trio.current_time() - began < 50

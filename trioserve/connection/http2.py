@@ -33,7 +33,7 @@ from trioserve.connection.http2_stream import Http2Stream
 from trioserve.connection.http2_waits import Http2Waits
 from trioserve.connection.http2_writer import Http2Writer
 from trioserve.connection.lingering import close_contained, linger
-from trioserve.protocols.errors import RemoteProtocolError
+from trioserve.protocols.errors import RemoteProtocolError, body_too_large
 from trioserve.protocols.http2 import (
     PRIORITY_UPDATE,
     EarlyPriorities,
@@ -142,6 +142,11 @@ class Http2Connection:
         """Takes what comes, until nothing more is to be taken."""
         while not self._over:
             if not data:
+                # An interrupt only reaches a reader that waits: receive() must not pause first.
+                pause = self.transport.pause()
+                if pause is not None:
+                    await pause
+                    continue
                 data = await self.transport.receive()
                 if not data:
                     return
@@ -279,9 +284,7 @@ class Http2Connection:
         try:
             head = parse_request(fields, end_stream, self.shared.config, max_size)
             if head.content_length > self.max_body_size:
-                raise RemoteProtocolError(
-                    413, f"the body is larger than {self.max_body_size} bytes"
-                )
+                raise body_too_large(self.max_body_size)
         except MalformedRequest as exc:
             _log.info("refused a request: %s", exc)
             self._meter.note_reset(self.shared.now())

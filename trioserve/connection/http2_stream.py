@@ -399,6 +399,8 @@ class Http2Stream:
 
     def response_completed(self) -> None:
         """See Carrier."""
+        # From now on receive() gives no body: what has come of it is credit for other streams.
+        self._connection.acknowledge(self, self._inbox.clear())
         self._wake_reader()  # a task of the application may wait for more of the body
         self._connection.response_completed(self)
 

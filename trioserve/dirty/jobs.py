@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trioserve.dirty.channel import Channel
     from trioserve.dirty.frames import Payload
 
-__all__ = ["AsyncJob", "Job", "SyncJob"]
+__all__ = ["AsyncJob", "Job", "SyncJob", "pass_cancellation"]
 
 _log = logging.getLogger("trioserve.error")
 
@@ -60,6 +60,16 @@ class _Refusal(Exception):
 def _is_orphans(exc: BaseException) -> bool:
     """Whether it is what an action is told whose own call was cancelled with it: no news."""
     return isinstance(exc, DirtyError) and bool(exc.details.get("orphaned"))
+
+
+def pass_cancellation(exc: BaseException) -> None:
+    """At a border: raises what of ``exc`` is Trio's cancellation, alone or out of a group."""
+    if isinstance(exc, trio.Cancelled):
+        raise exc
+    if isinstance(exc, BaseExceptionGroup):
+        passing = exc.subgroup(trio.Cancelled)
+        if passing is not None:
+            raise passing from None
 
 
 class Job:
@@ -258,15 +268,8 @@ class AsyncJob(Job):
         try:
             with self._scope:
                 frame = await self._perform()
-        except trio.Cancelled:
-            raise
-        except BaseExceptionGroup as group:
-            passing = group.subgroup(trio.Cancelled)
-            if passing is not None:
-                raise passing from None
-            end_if_forked(self.channel.home, group)
-            frame = self.encode_error(group)
         except BaseException as exc:  # the call's border: a SystemExit of an action ends it, too
+            pass_cancellation(exc)
             end_if_forked(self.channel.home, exc)
             frame = self.encode_error(exc)
         self._finished(self.id)

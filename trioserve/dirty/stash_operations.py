@@ -25,7 +25,7 @@ from trioserve.dirty.errors import (
     StashTableNotFoundError,
 )
 from trioserve.dirty.frames import StashOp
-from trioserve.dirty.stash_fields import check_fields
+from trioserve.dirty.stash_fields import check_fields, checked_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -284,6 +284,8 @@ def update(table: str, items: Mapping[Any, Any], *, ttl: float | None = None) ->
     """
     if not isinstance(items, Mapping):
         raise StashError(f"items is a mapping of keys to values, not {type(items).__name__}")
+    for key in items:
+        checked_key(key)
     flat = [part for item in items.items() for part in item]
     return Request(StashOp.UPDATE, _with(table, ttl=ttl) | {"items": flat}, _nothing)
 

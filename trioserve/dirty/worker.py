@@ -44,7 +44,7 @@ from trioserve.dirty.errors import (
 )
 from trioserve.dirty.forks import watch_forks
 from trioserve.dirty.frames import FrameReader, FrameType
-from trioserve.dirty.jobs import AsyncJob, SyncJob
+from trioserve.dirty.jobs import AsyncJob, SyncJob, pass_cancellation
 from trioserve.dirty.remote import open_remote
 from trioserve.lifeline import ignore_interrupts, watch_lifeline
 
@@ -206,9 +206,8 @@ class WorkerProcess:
             try:
                 self.apps[path] = app = await self._crew.run(lane, cls)
                 await self._call(lane, app.init)
-            except trio.Cancelled:
-                raise
             except BaseException as exc:  # an app's border: its own words are what helps
+                pass_cancellation(exc)
                 raise _failed(f"{path!r} could not be initialised", exc) from exc
         hook = self._settings["init_hook"]
         if hook is not None:
@@ -230,9 +229,8 @@ class WorkerProcess:
         for path, app in reversed(self.apps.items()):
             try:
                 await self._call(self._lanes[path], app.close)
-            except trio.Cancelled:
-                raise
-            except BaseException:  # an app's border
+            except BaseException as exc:  # an app's border
+                pass_cancellation(exc)
                 _log.exception("dirty worker %d: close() of %r failed", self.pid, path)
 
     def _running_entries(self) -> dict[str, Any]:

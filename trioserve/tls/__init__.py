@@ -15,7 +15,7 @@ No task is started here.
 
 from __future__ import annotations
 
-from trioserve.tls.contexts import TlsContexts, application_protocols, open_contexts
+from trioserve.tls.contexts import TlsContexts, open_contexts
 from trioserve.tls.handshake import Handshake
 from trioserve.tls.stream import TlsStream
 from trioserve.tls.subjects import subject_name
@@ -24,7 +24,6 @@ __all__ = [
     "Handshake",
     "TlsContexts",
     "TlsStream",
-    "application_protocols",
     "open_contexts",
     "subject_name",
 ]

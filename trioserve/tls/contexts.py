@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     #: What of a file tells that it was changed; None where there is none.
     State: TypeAlias = tuple[int, int, int] | None
 
-__all__ = ["TlsContexts", "application_protocols", "open_contexts"]
+__all__ = ["TlsContexts", "open_contexts"]
 
 _log = logging.getLogger("trioserve.error")
 
@@ -46,7 +46,7 @@ _ALPN_NAMES: Final = {"h2": "h2", "h1": "http/1.1"}
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-def application_protocols(config: Config) -> tuple[str, ...]:
+def _application_protocols(config: Config) -> tuple[str, ...]:
     """What ALPN (RFC 7301) offers, the preferred one first. This is the one place that says so."""
     return tuple(_ALPN_NAMES[name] for name in config.http_protocols)
 
@@ -139,7 +139,7 @@ class TlsContexts:
 
         context = self._ask_hook(make_default) if self._hook is not None else make_default()
         # After the hook: what is spoken here is not the certificates' business.
-        context.set_alpn_protocols(list(application_protocols(config)))
+        context.set_alpn_protocols(list(_application_protocols(config)))
         # A handshake within a connection would answer reads with writes and the reverse, and can
         # be asked for without end. TLS 1.3 has none.
         context.options |= ssl.OP_NO_RENEGOTIATION

@@ -44,10 +44,12 @@ class ServerContext(ssl.SSLContext):
     """An SSLContext that knows its own certificate, which OpenSSL doesn't give back.
 
     Attributes:
-        certificate: PEM; None before one is loaded.
+        certificate: PEM; None before one is loaded, and where there are several, one a type of key:
+            the client's ciphers choose.
     """
 
     certificate: str | None = None
+    _loaded = False
 
     def load_cert_chain(
         self, certfile: Path, keyfile: Path | None = None, password: Password | None = None
@@ -56,7 +58,8 @@ class ServerContext(ssl.SSLContext):
         super().load_cert_chain(certfile, keyfile, password)
         with open(certfile, encoding="latin-1") as file:
             found = _CERTIFICATE.search(file.read())
-        self.certificate = f"{found[0]}\n" if found else None
+        self.certificate = f"{found[0]}\n" if found and not self._loaded else None
+        self._loaded = True
 
 
 def load_certificate(

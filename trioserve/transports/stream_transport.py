@@ -2,8 +2,8 @@
 """Any Trio stream as a transport: TLS, memory streams in tests, sockets where there is no epoll.
 
 Tasks: ``run_reader`` reads ahead of the connection, so that a peer's leaving is noticed while the
-application is busy. The connection's task starts it and cancels it. What crosses: ``_arrived``,
-bounded by READ_AHEAD_SIZE.
+application is busy. The server starts it; it ends when the transport is closed. What crosses:
+``_arrived``, bounded by READ_AHEAD_SIZE.
 """
 
 from __future__ import annotations
