@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trioserve.dirty import frames, stash, tlv
+from trioserve.dirty import frames, stash, stash_operations, tlv
 from trioserve.dirty.errors import DirtyConnectionError, DirtyError, DirtyProtocolError, StashError
 from trioserve.dirty.frames import StashOp
 from trioserve.dirty.stash import (
@@ -268,6 +268,12 @@ async def test_update_is_all_or_nothing(face: Face, tables: StashTables) -> None
     with pytest.raises(StashError, match="dirty_stash_table_size allows 2,000"):
         await face("update", {"small": 1, "large": "x" * 2000})
     assert list(await face("keys")) == []
+
+
+@pytest.mark.parametrize("key", [None, (1, 2), object(), float("nan")])
+def test_what_cannot_be_a_key_of_an_update_is_refused_before_it_is_asked(key: object) -> None:
+    with pytest.raises(StashError, match="a key "):
+        stash_operations.update("t", {"k": 1, key: 1})
 
 
 @pytest.mark.parametrize("kind", WHOLE)

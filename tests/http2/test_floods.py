@@ -298,6 +298,24 @@ async def test_a_header_section_that_trickles_ends_its_connection_by_its_deadlin
         await good_request(server)
 
 
+async def test_a_frame_of_headers_that_trickles_ends_its_connection_by_its_deadline(
+    in_memory: Serving,
+) -> None:
+    frame = headers(3, get())
+    async with in_memory(App(), header_timeout=5) as server:
+        client = await server.connect()
+        await client.open()
+        began = trio.current_time()
+        await client.send(frame[:10])
+        for at in range(10, 13):
+            await trio.sleep(1)
+            await client.send(frame[at : at + 1])
+        await client.rest()
+        assert trio.current_time() - began < 10
+        assert client.of_type(frames.GOAWAY)
+        await good_request(server)
+
+
 async def test_a_header_section_that_is_too_large_compressed_ends_its_connection(
     in_memory: Serving,
 ) -> None:

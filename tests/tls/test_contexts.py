@@ -244,6 +244,19 @@ def test_a_hook_may_do_without_files_of_ours(files: dict[str, Any]) -> None:
     assert certificate_of(context) == first_certificate(files["certfile"])
 
 
+def test_of_two_certificates_nobody_says_which_one_a_client_gets(
+    tmp_path: Path, files: dict[str, Any]
+) -> None:
+    certfile, keyfile = write_certificate(tmp_path, "localhost", stem="second")
+
+    def both(config: Config, factory: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        context = factory()
+        context.load_cert_chain(certfile, keyfile)
+        return context
+
+    assert certificate_of(TlsContexts(Config(**files, ssl_context=both)).current(0)) is None
+
+
 def test_a_hook_can_be_a_text(
     tmp_path: Path, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,9 +84,6 @@ class FrameMeter:
         max_header_block_size: bytes of a compressed header section.
         now: seconds of any clock.
 
-    Attributes:
-        in_header_block: a header section has begun and not ended.
-        between_frames: no part of a frame has come.
     """
 
     __slots__ = (
@@ -94,11 +91,12 @@ class FrameMeter:
         "_block_size",
         "_continuations",
         "_control",
+        "_frame_type",
         "_head",
+        "_in_block",
         "_left",
         "_max_block_size",
         "_resets",
-        "in_header_block",
     )
 
     def __init__(self, max_header_block_size: int, now: float) -> None:
@@ -110,12 +108,13 @@ class FrameMeter:
         self._begun = False
         self._continuations = 0
         self._block_size = 0
-        self.in_header_block = False
+        self._in_block = False  # by the frames' headers
+        self._frame_type = -1  # of the last frame whose header has come
 
     @property
-    def between_frames(self) -> bool:
-        """See above."""
-        return not self._left and not self._head
+    def in_header_block(self) -> bool:
+        """A header section has begun, and not all of its last frame is there."""
+        return self._in_block or (self._left > 0 and self._frame_type in (_HEADERS, _CONTINUATION))
 
     def feed(self, data: bytes, now: float) -> None:
         """Meters bytes that came.
@@ -138,7 +137,8 @@ class FrameMeter:
                 )
         while at + _FRAME_HEADER_SIZE <= size:
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-            self._note(data[at + 3], data[at + 4], length, now)
+            self._frame_type = data[at + 3]
+            self._note(self._frame_type, data[at + 4], length, now)
             at += _FRAME_HEADER_SIZE + length
         if at < size:
             self._head = data[at:]
@@ -178,7 +178,7 @@ class FrameMeter:
 
     def _note_block(self, flags: int, length: int) -> None:
         self._block_size += length
-        self.in_header_block = not flags & _END_HEADERS
+        self._in_block = not flags & _END_HEADERS
         if self._continuations > MAX_CONTINUATIONS:
             raise _calm(f"a header section in more than {MAX_CONTINUATIONS} CONTINUATION frames")
         if self._block_size > self._max_block_size:
