@@ -90,8 +90,7 @@ class Http2Connection:
         on_closed: Callable[[Http2Connection], None],
     ) -> None:
         config = shared.config
-        self.shared = shared
-        self.transport = transport
+        self.shared, self.transport = shared, transport
         self.max_body_size = config.max_body_size or math.inf
         self._on_closed = on_closed
         self._scopes = scopes
@@ -143,12 +142,10 @@ class Http2Connection:
         while not self._over:
             if not data:
                 # An interrupt only reaches a reader that waits: receive() must not pause first.
-                pause = self.transport.pause()
-                if pause is not None:
+                if (pause := self.transport.pause()) is not None:
                     await pause
                     continue
-                data = await self.transport.receive()
-                if not data:
+                if not (data := await self.transport.receive()):
                     return
             try:
                 now = self.shared.now()

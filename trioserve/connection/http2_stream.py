@@ -110,8 +110,7 @@ class Http2Stream:
         self.request_ended = request_ended
         self.request_trailers: Headers = []
         self.response = Http2Response(head_only=head.method == "HEAD")
-        self.ended = False
-        self.gone = False
+        self.ended = self.gone = False
         self._inbox = Http2Inbox()
         self._body_size = 0
         self._body_waited = 0.0
@@ -362,8 +361,7 @@ class Http2Stream:
             async for data in pieces:
                 left -= len(data)
                 self._check_reachable()
-                waiting = self._send_data(data, last=last and not left)
-                if waiting is not None:
+                if (waiting := self._send_data(data, last=last and not left)) is not None:
                     await waiting
         if offset is None:
             file.seek(start + size)  # where the next message without an offset goes on
