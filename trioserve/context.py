@@ -57,6 +57,7 @@ class ServerContext:
         self.header_timeout = config.header_timeout or math.inf
         self.body_timeout = config.body_timeout or math.inf
         self.write_timeout = config.write_timeout or math.inf
+        self.websocket_send_timeout = config.websocket_send_timeout or math.inf
         self.request_timeout = config.request_timeout or math.inf
         self._server_field = b"\r\nserver: trioserve" if config.server_header else b""
         self._second = -1

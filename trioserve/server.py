@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from trioserve.addresses import BoundAddress
     from trioserve.config import Config
+    from trioserve.connection.wire import Http1Wire
+    from trioserve.protocols.http1 import RequestHead
     from trioserve.tls import TlsContexts
     from trioserve.types import ASGIApp
 
@@ -173,7 +175,7 @@ class Server:
             self._serve(transport, scopes, on_closed, protocol=secure.application_protocol)
 
     def _read_ahead(self, stream: trio.abc.Stream) -> StreamTransport:
-        transport = StreamTransport(stream, self._shared.write_timeout)
+        transport = StreamTransport(stream, self._shared.write_timeout, self._nursery.start_soon)
         self._nursery.start_soon(transport.run_reader)
         return transport
 
@@ -228,6 +230,14 @@ class Server:
             self.connections.discard(http1)
             begin_http2(data)
 
+        def change_to_websocket(wire: Http1Wire, request: RequestHead) -> None:
+            from trioserve.connection.websocket_http1 import WebSocketConnection
+
+            self.connections.discard(http1)
+            connection = WebSocketConnection(self._shared, wire, scopes, request, closed)
+            self._add(connection)
+            self._nursery.start_soon(connection.run)
+
         config = self._shared.config
         if protocol == "h2" or "h1" not in config.http_protocols:
             begin_http2()
@@ -238,7 +248,12 @@ class Server:
             and config.http2_cleartext != "off"
         )
         http1 = Http1Connection(
-            self._shared, transport, scopes, closed, change_to_http2 if by_preface else None
+            self._shared,
+            transport,
+            scopes,
+            closed,
+            change_to_http2 if by_preface else None,
+            change_to_websocket,
         )
         self._add(http1)
         self._nursery.start_soon(http1.run)
@@ -347,7 +362,12 @@ async def open_server(
             services.start_soon(server.run_hand_overs)
             services.start_soon(
                 server.run_reaper,
-                [shared.keep_alive_timeout, shared.header_timeout, shared.body_timeout],
+                [
+                    shared.keep_alive_timeout,
+                    shared.header_timeout,
+                    shared.body_timeout,
+                    *config.websocket_timeouts,
+                ],
             )
             yield server
             deadline = trio.current_time() + config.graceful_timeout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The ASGI connection scope of an HTTP request.
+"""The ASGI connection scope of an HTTP request, or of the WebSocket that it begins.
 
 Source: ASGI HTTP & WebSocket message format, spec version 2.5.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
+
+from trioserve.asgi.extension import NO_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,3 +102,19 @@ class HttpScopes:
             "state": self.state.copy(),
             "extensions": extensions,
         }
+
+    def make_websocket(
+        self,
+        request: Head,
+        http_version: str,
+        extensions: dict[str, Any],
+        subprotocols: list[str],
+    ) -> Scope:
+        """The scope of a WebSocket that begins with ``request``; see ``make``."""
+        scope = self.make(request, http_version, extensions)
+        del scope["method"]
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if self.scheme == "https" else "ws"
+        scope["subprotocols"] = subprotocols
+        extensions["websocket.http.response"] = NO_OPTIONS
+        return scope

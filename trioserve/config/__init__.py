@@ -15,6 +15,7 @@ from trioserve.config.options import (
     ServerOptions,
 )
 from trioserve.config.tls_options import TlsOptions
+from trioserve.config.websocket_options import WebSocketOptions
 
 __all__ = [
     "ApplicationOptions",
@@ -27,4 +28,5 @@ __all__ = [
     "LogOptions",
     "ServerOptions",
     "TlsOptions",
+    "WebSocketOptions",
 ]

@@ -21,6 +21,7 @@ from trioserve.config.dirty_options import DirtyOptions
 from trioserve.config.fields import about, setting
 from trioserve.config.http2_options import Http2Options
 from trioserve.config.tls_options import TlsOptions
+from trioserve.config.websocket_options import WebSocketOptions
 from trioserve.errors import ConfigError
 from trioserve.suggestions import did_you_mean
 
@@ -188,6 +189,7 @@ class Config(
     ServerOptions,
     Http1Options,
     Http2Options,
+    WebSocketOptions,
     DirtyOptions,
     LogOptions,
 ):

@@ -59,6 +59,8 @@ class Http1Connection:
         on_closed: called when it has ended.
         on_http2: called instead, with what has come, where the client speaks HTTP/2; None = then it
             is refused.
+        on_websocket: called instead, with what goes on with the connection and the upgrade, where
+            the client asks for a WebSocket.
 
     Attributes:
         wire: reads and writes; the Carrier of the exchanges.
@@ -72,11 +74,13 @@ class Http1Connection:
         "_limit",
         "_on_closed",
         "_on_http2",
+        "_on_websocket",
         "_over",
         "_requests",
         "_scope",
         "_scopes",
         "_shared",
+        "_upgrade",
         "wire",
     )
 
@@ -87,6 +91,7 @@ class Http1Connection:
         scopes: HttpScopes,
         on_closed: Callable[[Http1Connection], None],
         on_http2: Callable[[bytes], None] | None = None,
+        on_websocket: Callable[[Http1Wire, RequestHead], None] | None = None,
     ) -> None:
         self._shared = shared
         self._on_closed = on_closed
@@ -99,6 +104,8 @@ class Http1Connection:
         self._limit = ScopeLimit(self._scope)  # the grace, or request_timeout
         self._began = 0.0  # when the current exchange did; only kept for the access log
         self._on_http2 = on_http2
+        self._on_websocket = on_websocket
+        self._upgrade: RequestHead | None = None  # to a WebSocket
         self.wire = Http1Wire(shared, transport, self, may_be_http2=on_http2 is not None)
         transport.on_activity = self._on_activity
 
@@ -127,7 +134,7 @@ class Http1Connection:
                 self._begin_ownership(scope)
                 with scope:
                     again = await self._serve(after)
-            if self._scope is scope and not self.wire.speaks_http2:
+            if self._scope is scope and not self._changes_protocol:
                 self._over = True
                 # Out of the scope, since what cancelled the application may not cut our answer.
                 await self._answer_for_the_application(cancelled=scope.cancelled_caught)
@@ -139,10 +146,22 @@ class Http1Connection:
         finally:
             if self._scope is scope:
                 self._over = True
-                if self._on_http2 is not None and self.wire.speaks_http2:
-                    self._on_http2(bytes(self.wire.reader.buffer))
-                else:
+                if not self._change_protocol():
                     await self._close()
+
+    @property
+    def _changes_protocol(self) -> bool:
+        return self.wire.speaks_http2 or self._upgrade is not None
+
+    def _change_protocol(self) -> bool:
+        """Leaves the connection to whoever speaks what the client wants; False if nobody does."""
+        if self._upgrade is not None and self._on_websocket is not None:
+            self._on_websocket(self.wire, self._upgrade)
+            return True
+        if self.wire.speaks_http2 and self._on_http2 is not None:
+            self._on_http2(bytes(self.wire.reader.buffer))
+            return True
+        return False
 
     async def _close(self) -> None:
         try:
@@ -189,6 +208,9 @@ class Http1Connection:
                         return exchange
             request = await wire.next_request(idle_timeout)
             if request is None:
+                return None
+            if wire.handshake is not None:
+                self._upgrade = request
                 return None
             exchange = self._begin_exchange(request)
             try:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -30,6 +30,7 @@ from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
 from trioserve.connection import outcomes
 from trioserve.connection.http2_room import has_room
 from trioserve.connection.http2_stream import Http2Stream
+from trioserve.connection.http2_tunnel import open_tunnel, parse_connect
 from trioserve.connection.http2_waits import Http2Waits
 from trioserve.connection.http2_writer import Http2Writer
 from trioserve.connection.lingering import close_contained, linger
@@ -53,9 +54,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trioserve.asgi.scope import HttpScopes
+    from trioserve.connection.http2_output import Http2Output
     from trioserve.context import ServerContext
-    from trioserve.protocols.http2 import StreamPriority
+    from trioserve.protocols.http2 import Http2RequestHead, StreamPriority
     from trioserve.protocols.http2.engine import Fields
+    from trioserve.protocols.websocket import Handshake
     from trioserve.transports import Transport
 
 __all__ = ["Http2Connection"]
@@ -206,6 +209,11 @@ class Http2Connection:
             self.writer.stop()
             self._lose()
 
+    @property
+    def reachable(self) -> bool:
+        """Something can be sent."""
+        return not self._failed
+
     # -- what streams ask -------------------------------------------------------------------
 
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
@@ -244,7 +252,7 @@ class Http2Connection:
         """A wait for the client ends then."""
         self.deadline = min(self.deadline, deadline)
 
-    def response_ended(self, stream: Http2Stream) -> None:
+    def response_ended(self, stream: Http2Output) -> None:
         """All of the stream's response is with the engine."""
         self._meter.note_response()
         if not stream.request_ended:
@@ -259,9 +267,10 @@ class Http2Connection:
     def response_completed(self, stream: Http2Stream) -> None:
         """The exchange is over, as far as its client is concerned."""
         stream.limit.lift()  # what the application does from now on is not limited by us
-        self._log_access(stream)
+        self.log_access(stream)
 
-    def _log_access(self, stream: Http2Stream) -> None:
+    def log_access(self, stream: Http2Stream) -> None:
+        """The access log's line."""
         outcomes.log_access(
             self.shared, stream.exchange, stream.began, has_body=stream.response.has_body
         )
@@ -282,6 +291,7 @@ class Http2Connection:
             head = parse_request(fields, end_stream, self.shared.config, max_size)
             if head.content_length > self.max_body_size:
                 raise body_too_large(self.max_body_size)
+            handshake = parse_connect(head, end_stream) if head.protocol is not None else None
         except MalformedRequest as exc:
             _log.info("refused a request: %s", exc)
             self._meter.note_reset(self.shared.now())
@@ -295,7 +305,7 @@ class Http2Connection:
             if not end_stream:
                 self._begin_upload(stream_id)
             return
-        self._begin(stream_id, head, end_stream)
+        self._begin(stream_id, head, end_stream, handshake)
 
     def _may_open(self, stream_id: int) -> bool:
         """Whether one more request may be served; too many that may not are a flood."""
@@ -305,24 +315,34 @@ class Http2Connection:
         self._meter.note_waste(self.shared.now(), "streams beyond what may be opened")
         return False
 
-    def _begin(self, stream_id: int, head: Any, end_stream: bool) -> None:
+    def _begin(
+        self,
+        stream_id: int,
+        head: Http2RequestHead,
+        end_stream: bool,
+        handshake: Handshake | None,
+    ) -> None:
         shared = self.shared
         priority, weight = self._early.take(stream_id, head.priority)
-        stream = Http2Stream(self, stream_id, head, priority, request_ended=end_stream)
-        extensions = {
-            **self._extensions,
-            "trioserve": TrioExtension(stream.scope, shared.background.nursery),
-            "http.response.priority": {
-                **priority._asdict(),
-                "weight": weight.weight,
-                "depends_on": weight.depends_on,
-            },
-        }
-        stream.exchange = HttpExchange(stream, self._scopes.make(head, "2", extensions))
+        stream: Http2Stream
+        if handshake is not None:
+            stream = open_tunnel(self, stream_id, head, priority, handshake, self._scopes)
+        else:
+            stream = Http2Stream(self, stream_id, head, priority, request_ended=end_stream)
+            extensions = {
+                **self._extensions,
+                "trioserve": TrioExtension(stream.scope, shared.background.nursery),
+                "http.response.priority": {
+                    **priority._asdict(),
+                    "weight": weight.weight,
+                    "depends_on": weight.depends_on,
+                },
+            }
+            stream.exchange = HttpExchange(stream, self._scopes.make(head, "2", extensions))
+            if shared.request_timeout != math.inf:
+                stream.limit.set(stream.began + shared.request_timeout)
         self._streams[stream_id] = stream
         self._waits.busy()
-        if shared.request_timeout != math.inf:
-            stream.limit.set(stream.began + shared.request_timeout)
         self._requests += 1
         if self._requests == shared.config.max_requests_per_connection:
             self._last_stream_id = stream_id  # an engine may have taken more frames already
@@ -334,7 +354,7 @@ class Http2Connection:
         if end_stream:
             self._waits.end_upload(stream_id)
         stream = self._streams.get(stream_id)
-        if stream is None or stream.gone or stream.exchange.response_complete:
+        if stream is None or not stream.takes_data:
             self._engine.acknowledge(stream_id, size)
             if stream is not None:
                 stream.request_ended = end_stream
@@ -408,43 +428,10 @@ class Http2Connection:
     # -- a stream's task --------------------------------------------------------------------
 
     async def _run_stream(self, stream: Http2Stream) -> None:
-        """Runs the application for one request.
-
-        *Errors handled here*: whatever the application raises.
-        """
-        exchange = stream.exchange
-        scope = stream.scope
         try:
-            with scope:
-                try:
-                    await self.shared.app(exchange.scope, exchange.receive, exchange.send)
-                    if not exchange.response_complete:
-                        outcomes.log_return(exchange)
-                except BaseException as exc:
-                    failure = contain(exc)
-                    if failure is not None:
-                        outcomes.log_failure(exchange, failure)
-            if not exchange.response_complete:
-                self._answer_for_the_application(stream, cancelled=scope.cancelled_caught)
+            await stream.run()
         finally:
             self._end_stream(stream)
-
-    def _answer_for_the_application(self, stream: Http2Stream, *, cancelled: bool) -> None:
-        """Where the application has ended and its response is not complete; never fakes an end."""
-        exchange = stream.exchange
-        if cancelled:
-            by_timeout = stream.limit.at <= self.shared.now()
-            outcomes.log_cancellation(exchange, by_timeout=by_timeout)
-        exchange.disconnect(unreachable=True)
-        if stream.gone or stream.ended or self._failed:
-            pass
-        elif stream.response.started or (exchange.told and exchange.status == 0):
-            self._engine.reset(stream.id, ErrorCode.INTERNAL_ERROR)
-        elif cancelled:
-            self.answer(stream, 503, "the request was cancelled")
-        else:
-            self.answer(stream, 500, "")
-        self._log_access(stream)
 
     def _end_stream(self, stream: Http2Stream) -> None:
         del self._streams[stream.id]
@@ -491,6 +478,8 @@ class Http2Connection:
         if not self._over:
             if self._last_stream_id == _ANY_STREAM:
                 self._send_goaway(ErrorCode.NO_ERROR)
+            for stream in list(self._streams.values()):
+                stream.drain()
             if not self._streams:
                 self._end_soon()
 

@@ -3,24 +3,25 @@
 
 No task of its own. What has come of the body waits here until the application takes it, and only
 then the client is given credit for as much (RFC 9113 section 5.2): a slow application slows its own
-client. What the client can't take yet of the response waits here too, and while it is more than
-HIGH_WATER the application waits as well: a slow client bounds what its own response may hold.
+client.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
+from trioserve.asgi.background import contain
+from trioserve.connection import outcomes
 from trioserve.connection.files import measure_file, open_to_send, read_pieces
 from trioserve.connection.http2_inbox import Http2Inbox
+from trioserve.connection.http2_output import Http2Output
 from trioserve.connection.limits import ScopeLimit
-from trioserve.errors import AppProtocolError, ClientDisconnectedError
+from trioserve.errors import AppProtocolError
 from trioserve.protocols.errors import RemoteProtocolError, body_too_large
 from trioserve.protocols.http2 import UNKNOWN, ErrorCode, Http2Response
 
@@ -36,53 +37,31 @@ __all__ = ["Http2Stream"]
 
 _log = logging.getLogger("trioserve.error")
 
-#: Bytes of a response that may wait for its client before the application waits, too; and to how
-#: many they must fall before it goes on.
-HIGH_WATER: Final = 64 * 1024
-LOW_WATER: Final = 16 * 1024
 #: A body must bring this many bytes a second, body_timeout allowed for.
 MIN_BODY_RATE: Final = 500
 
 
-class Http2Stream:
+class Http2Stream(Http2Output):
     """See Carrier, and this file's head.
 
     Attributes:
-        id: the stream's.
         exchange: has this for its carrier; set by the connection.
-        priority: of its response (RFC 9218).
         scope: the cancel scope that its application runs in, and ``limit`` our deadline on it.
         began: when the request came, by the server's clock.
-        request_ended: all of the request has come.
-        ended: all of the response is with the engine.
-        gone: the stream was reset, by either side, or its connection is lost.
         deadline: when ``expire`` is to be called.
     """
 
     __slots__ = (
         "_body_size",
         "_body_waited",
-        "_connection",
         "_expect_continue",
         "_inbox",
-        "_last",
-        "_out",
-        "_out_size",
-        "_out_trailers",
         "_reader",
-        "_room",
-        "_stalled_at",
         "_wait_until",
-        "_writer",
         "began",
-        "ended",
         "exchange",
-        "gone",
         "head",
-        "id",
         "limit",
-        "priority",
-        "request_ended",
         "request_trailers",
         "response",
         "scope",
@@ -99,32 +78,65 @@ class Http2Stream:
         *,
         request_ended: bool,
     ) -> None:
-        self._connection = connection
-        self._writer = connection.writer
-        self.id = stream_id
+        super().__init__(connection, stream_id, priority, request_ended=request_ended)
         self.head = head
-        self.priority = priority
         self.scope = trio.CancelScope()
         self.limit = ScopeLimit(self.scope)
         self.began = connection.shared.now()
-        self.request_ended = request_ended
         self.request_trailers: Headers = []
         self.response = Http2Response(head_only=head.method == "HEAD")
-        self.ended = self.gone = False
         self._inbox = Http2Inbox()
         self._body_size = 0
         self._body_waited = 0.0
         self._expect_continue = head.expect_continue
         self._reader: trio.lowlevel.Task | None = None
-        self._out: deque[bytes | memoryview] = deque()
-        self._out_size = 0
-        self._out_trailers: Headers | None = None
-        self._last = False  # what is in _out is the end of the body
-        self._room: trio.lowlevel.ParkingLot | None = None
         self._wait_until = math.inf  # of the wait for the client's body
-        self._stalled_at = math.inf  # of the wait for the client to take what is in _out
+
+    # -- the task ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs the application for the request.
+
+        *Errors handled here*: whatever the application raises.
+        """
+        exchange = self.exchange
+        scope = self.scope
+        with scope:
+            try:
+                await self._connection.shared.app(exchange.scope, exchange.receive, exchange.send)
+                if not exchange.response_complete:
+                    outcomes.log_return(exchange)
+            except BaseException as exc:
+                failure = contain(exc)
+                if failure is not None:
+                    outcomes.log_failure(exchange, failure)
+        if not exchange.response_complete:
+            self._answer_for_the_application(cancelled=scope.cancelled_caught)
+
+    def _answer_for_the_application(self, *, cancelled: bool) -> None:
+        """Where the application has ended and its response is not complete; never fakes an end."""
+        exchange = self.exchange
+        connection = self._connection
+        if cancelled:
+            by_timeout = self.limit.at <= connection.shared.now()
+            outcomes.log_cancellation(exchange, by_timeout=by_timeout)
+        exchange.disconnect(unreachable=True)
+        if self.gone or self.ended or not connection.reachable:
+            pass
+        elif self.response.started or (exchange.told and exchange.status == 0):
+            connection.reset(self, ErrorCode.INTERNAL_ERROR)
+        elif cancelled:
+            connection.answer(self, 503, "the request was cancelled")
+        else:
+            connection.answer(self, 500, "")
+        connection.log_access(self)
 
     # -- what the connection tells ----------------------------------------------------------
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether somebody may want what comes of the body."""
+        return not self.gone and not self.exchange.response_complete
 
     def receive_data(self, data: bytes, size: int, ended: bool) -> None:
         """A DATA frame has come; ``size`` bytes of it count for flow control."""
@@ -185,6 +197,9 @@ class Http2Stream:
         self._connection.answer(self, error.status, error.reason)
         self.leave(unreachable=True)
 
+    def drain(self) -> None:
+        """The server is stopping: a request goes on to its end."""
+
     def _abandon(self, code: ErrorCode) -> None:
         self._connection.reset(self, code)
         self.leave(unreachable=True)
@@ -201,8 +216,9 @@ class Http2Stream:
             self.refuse_body(RemoteProtocolError(408, "the request's body took too long to arrive"))
         if self._stalled_at <= now:
             self._stalled_at = math.inf
-            timeout = self._connection.shared.write_timeout
-            _log.info("stream %d is reset: its client took nothing for %g s", self.id, timeout)
+            _log.info(
+                "stream %d is reset: its client took nothing for %g s", self.id, self.stall_timeout
+            )
             self._abandon(ErrorCode.CANCEL)
 
     def close(self) -> int:
@@ -302,21 +318,6 @@ class Http2Stream:
         self.response.count_body(len(body), more)
         return self._send_data(body, last=not more and not trailers)
 
-    def _send_data(self, body: bytes | memoryview, *, last: bool) -> Awaitable[None] | None:
-        writer = self._writer
-        if not self._out and writer.send_data_at_once(self.id, body, end=last):
-            if last:
-                self._end()
-            return writer.pause(len(body))
-        if body:
-            self._out.append(body)
-            self._out_size += len(body)
-        self._last = last
-        writer.enqueue(self)
-        if last or self._out_size > HIGH_WATER:
-            return self._wait_for_room(0 if last else LOW_WATER)
-        return writer.pause(len(body))
-
     async def send_file(
         self,
         head: tuple[int, Iterable[tuple[bytes, bytes]]] | None,
@@ -401,100 +402,3 @@ class Http2Stream:
         self._connection.acknowledge(self, self._inbox.clear())
         self._wake_reader()  # a task of the application may wait for more of the body
         self._connection.response_completed(self)
-
-    def _check_reachable(self) -> None:
-        if self.gone:
-            raise ClientDisconnectedError("the client has disconnected")
-
-    # -- what waits to be sent --------------------------------------------------------------
-
-    @property
-    def has_output(self) -> bool:
-        """Something waits to be sent."""
-        return bool(self._out) or (self._last and not self.ended)
-
-    def write_frame(self, window: int, max_frame_size: int) -> bool:
-        """Gives the next of it to the engine.
-
-        Args:
-            window: bytes that the client takes now.
-            max_frame_size: of a frame that it takes.
-
-        Returns:
-            Whether there is more that could go now.
-        """
-        if self._out:
-            if window <= 0:
-                self._begin_stall()
-                return False
-            piece = self._out[0]
-            size = min(len(piece), window, max_frame_size)
-            cut = size == window < len(piece)
-            if size == len(piece):
-                self._out.popleft()
-            else:
-                piece = memoryview(piece)
-                self._out[0] = piece[size:]
-                piece = piece[:size]
-            self._out_size -= size
-            ends = self._last and not self._out and self._out_trailers is None
-            self._writer.send_data(self.id, piece, end=ends, cut=cut)
-            if ends:
-                self._end()
-            elif self._out or not self._last:
-                self._tell_of_room()
-                return bool(self._out)
-        if self._last and not self.ended:
-            self._send_end()
-        self._tell_of_room()
-        return False
-
-    def _send_end(self) -> None:
-        """The end of the stream, without a byte of body: needs no window."""
-        if self._out_trailers:
-            self._writer.send_headers(self.id, self._out_trailers, end=True)
-        else:
-            self._writer.send_data(self.id, b"", end=True)
-        self._end()
-
-    def _end(self) -> None:
-        self.ended = True
-        self._stalled_at = math.inf
-        self._connection.response_ended(self)
-
-    def _begin_stall(self) -> None:
-        """The client lets nothing be sent: it has write_timeout to think better of it.
-
-        Where others go first, or the socket takes no more, the stream isn't what stalls: a client
-        that takes nothing at all is lost by the transport's own deadline.
-        """
-        if self._stalled_at == math.inf:
-            shared = self._connection.shared
-            self._stalled_at = shared.now() + shared.write_timeout
-            self._connection.note_deadline(self._stalled_at)
-
-    def end_stall(self) -> None:
-        """The client lets more be sent."""
-        self._stalled_at = math.inf
-
-    async def _wait_for_room(self, size: int) -> None:
-        """Until no more than ``size`` bytes wait; for 0: until the end has gone, too."""
-        if self._room is None:
-            self._room = trio.lowlevel.ParkingLot()
-        while not self.gone and (self._out_size > size or (size == 0 and self.has_output)):
-            await self._room.park()
-        if not self.ended:  # all that there was is with the engine: that is as good as sent
-            self._check_reachable()
-
-    def _tell_of_room(self) -> None:
-        if self._room is not None and self._out_size <= LOW_WATER:
-            self._room.unpark_all()
-
-    def _drop_output(self) -> None:
-        self._writer.withdraw(self)
-        self._out.clear()
-        self._out_size = 0
-        self._out_trailers = None
-        self._last = False
-        self._stalled_at = math.inf
-        self._tell_of_room()

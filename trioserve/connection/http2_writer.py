@@ -21,7 +21,7 @@ from trioserve.protocols.http2 import Http2Response, WriteOrder
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trioserve.connection.http2_stream import Http2Stream
+    from trioserve.connection.http2_output import Http2Output
     from trioserve.protocols.http1 import DefaultFields
     from trioserve.protocols.http2 import Engine, FrameMeter
     from trioserve.transports import Transport
@@ -77,7 +77,7 @@ class Http2Writer:
         self._meter = meter
         self._default_fields = default_fields
         self._on_lost = on_lost
-        self._order: WriteOrder[Http2Stream] = WriteOrder()
+        self._order: WriteOrder[Http2Output] = WriteOrder()
         self._progress = trio.lowlevel.ParkingLot()
         self._task: trio.lowlevel.Task | None = None
         self._due = False
@@ -204,12 +204,12 @@ class Http2Writer:
             self.send_data(stream_id, body, end=True)
         return fields, len(body) if fits else 0
 
-    def enqueue(self, stream: Http2Stream) -> None:
+    def enqueue(self, stream: Http2Output) -> None:
         """The stream has something that couldn't go at once."""
         self._order.add(stream)
         self.flush_soon()
 
-    def withdraw(self, stream: Http2Stream) -> bool:
+    def withdraw(self, stream: Http2Output) -> bool:
         """Takes the stream out of the order; whether it was there."""
         waits = stream in self._order
         self._order.discard(stream)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is logged of an exchange's end, whichever version of HTTP carried it."""
+"""What is logged of the end of an exchange or a WebSocket, whichever version of HTTP carried it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from trioserve.logs import AccessEntry, log_app_error
 
 if TYPE_CHECKING:
     from trioserve.asgi.exchange import HttpExchange
+    from trioserve.asgi.websocket import WebSocketExchange
     from trioserve.context import ServerContext
+
+    Exchange = HttpExchange | WebSocketExchange
 
 __all__ = ["log_access", "log_cancellation", "log_failure", "log_return"]
 
 _log = logging.getLogger("trioserve.error")
 
 
-def log_return(exchange: HttpExchange) -> None:
+def log_return(exchange: Exchange) -> None:
     """The application has returned before its response was complete."""
     if exchange.disconnected:
         return
     _log.error(
-        "the application returned %s for %s %s",
+        "the application returned %s for %s",
         "before its response was complete" if exchange.response_started else "without a response",
-        exchange.scope["method"],
-        exchange.scope["path"],
+        _name(exchange),
     )
 
 
-def log_failure(exchange: HttpExchange, failure: BaseException) -> None:
+def log_failure(exchange: Exchange, failure: BaseException) -> None:
     """The application has raised."""
     if exchange.told and exchange.disconnected:
         # The application was told that the client is gone, and that is how it stopped.
         _log.info(
-            "client left %s %s, and the application ended with %s",
-            exchange.scope["method"],
-            exchange.scope["path"],
+            "client left %s, and the application ended with %s",
+            _name(exchange),
             type(failure).__name__,
             exc_info=failure if _log.isEnabledFor(logging.DEBUG) else None,
         )
@@ -44,20 +45,22 @@ def log_failure(exchange: HttpExchange, failure: BaseException) -> None:
         log_app_error(failure, exchange.scope)
 
 
-def log_cancellation(exchange: HttpExchange, *, by_timeout: bool) -> None:
+def log_cancellation(exchange: Exchange, *, by_timeout: bool) -> None:
     """The application was cancelled: after its grace, by request_timeout, or by itself."""
-    method, path = exchange.scope["method"], exchange.scope["path"]
+    name = _name(exchange)
     if exchange.disconnected:
-        _log.info("client left %s %s, cancelled after the grace period", method, path)
+        _log.info("client left %s, cancelled after the grace period", name)
     elif by_timeout:
-        _log.warning("%s %s was cancelled by request_timeout", method, path)
+        _log.warning("%s was cancelled by request_timeout", name)
     else:
-        _log.warning("%s %s was cancelled by the application", method, path)
+        _log.warning("%s was cancelled by the application", name)
 
 
-def log_access(
-    shared: ServerContext, exchange: HttpExchange, began: float, *, has_body: bool
-) -> None:
+def _name(exchange: Exchange) -> str:
+    return f"{exchange.scope.get('method', 'WebSocket')} {exchange.scope['path']}"
+
+
+def log_access(shared: ServerContext, exchange: Exchange, began: float, *, has_body: bool) -> None:
     """The access log's line, where somebody reads it.
 
     Args:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
-from trioserve.connection.files import measure_file, open_to_send
+from trioserve.connection.files import open_to_send
+from trioserve.connection.http1_files import send_open_file
 from trioserve.connection.lingering import linger
 from trioserve.errors import AppProtocolError, ClientDisconnectedError
 from trioserve.protocols.errors import body_too_large
@@ -28,6 +29,7 @@ from trioserve.protocols.http1 import (
     ResponseEncoder,
 )
 from trioserve.protocols.negotiation import begins_like_preface
+from trioserve.protocols.websocket.handshake import is_websocket_upgrade, parse_handshake
 from trioserve.transports import Peer
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from trioserve.asgi.exchange import HttpExchange
     from trioserve.connection.owner import Owner
     from trioserve.context import ServerContext
+    from trioserve.protocols.websocket import Handshake
     from trioserve.transports import Transport
     from trioserve.types import Headers
 
@@ -66,6 +69,7 @@ class Http1Wire:
         ending: no further request is to be read.
         idle: the connection ended between two exchanges, so no response is on its way.
         speaks_http2: it began with HTTP/2's preface, which lies in the reader's buffer.
+        handshake: the last request's, where it asks for a WebSocket.
     """
 
     __slots__ = (
@@ -82,6 +86,7 @@ class Http1Wire:
         "encoder",
         "ending",
         "exchange",
+        "handshake",
         "idle",
         "reader",
         "speaks_http2",
@@ -114,6 +119,11 @@ class Http1Wire:
         self._max_body_size = shared.config.max_body_size or math.inf
         self._may_be_http2 = may_be_http2
         self.speaks_http2 = False
+        self.handshake: Handshake | None = None
+
+    def take_over(self, owner: Owner) -> None:
+        """From now on ``owner`` is told."""
+        self._owner = owner
 
     # -- heads ------------------------------------------------------------------------------
 
@@ -150,11 +160,23 @@ class Http1Wire:
                     return None
             if request.content_length > self._max_body_size:
                 raise body_too_large(self._max_body_size, head_only=request.method == "HEAD")
+            if request.upgrade is not None and is_websocket_upgrade(request):
+                self.handshake = self._parse_handshake(request)
         except RemoteProtocolError as exc:
             await self._reject(exc)
             return None
         self._head_deadline = math.inf
         return request
+
+    def _parse_handshake(self, request: RequestHead) -> Handshake:
+        if self._shared.draining:
+            raise RemoteProtocolError(503, "the server is stopping")
+        return parse_handshake(
+            request.headers,
+            method=request.method,
+            has_body=request.content_length != 0,
+            http2=False,
+        )
 
     def _looks_like_http2(self) -> bool:
         """Whether what has come may be, or is, HTTP/2's preface (RFC 9113 section 3.3)."""
@@ -188,8 +210,10 @@ class Http1Wire:
             self.deadline = shared.now() + idle_timeout
         return True
 
-    def begin(self, request: RequestHead, exchange: HttpExchange, *, keep_alive: bool) -> None:
-        """From now on this carries ``exchange``."""
+    def begin(
+        self, request: RequestHead, exchange: HttpExchange | None, *, keep_alive: bool
+    ) -> None:
+        """From now on this carries ``exchange``, or a response to ``request`` by itself."""
         self.encoder.begin(
             request.minor_version, request.method == "HEAD", request.keep_alive and keep_alive
         )
@@ -319,7 +343,7 @@ class Http1Wire:
         """See Carrier."""
         encoder = self.encoder
         whole = None if more or trailers else len(body)
-        head = self._encode_head(status, headers, whole, trailers)
+        head = self.encode_head(status, headers, whole, trailers)
         if whole is not None and encoder.framing is _LENGTH:
             if whole <= _JOIN_SIZE:
                 return self.transport.write(head + body)
@@ -332,13 +356,14 @@ class Http1Wire:
         waiting = self.transport.write_all(pieces)
         return self.transport.pause() if waiting is None and more else waiting
 
-    def _encode_head(
+    def encode_head(
         self,
         status: int,
         headers: Iterable[tuple[bytes, bytes]],
         body_size: int | None,
         trailers: bool,
     ) -> bytes:
+        """The head of the response, with what the server adds; see ResponseEncoder."""
         shared = self._shared
         if shared.draining or (not self.reader.request_complete and not self._can_drain_body()):
             self.encoder.keep_alive = False
@@ -365,52 +390,9 @@ class Http1Wire:
     ) -> int:
         """See Carrier."""
         if not isinstance(file, str):
-            return await self._send_open_file(head, file, offset, count, more, trailers)
+            return await send_open_file(self, head, file, offset, count, more, trailers)
         with await trio.to_thread.run_sync(open_to_send, file) as opened:
-            return await self._send_open_file(head, opened, 0, count, more, trailers)
-
-    async def _send_open_file(
-        self,
-        head: tuple[int, Iterable[tuple[bytes, bytes]]] | None,
-        file: BinaryIO,
-        offset: int | None,
-        count: int | None,
-        more: bool,
-        trailers: bool,
-    ) -> int:
-        encoder = self.encoder
-        transport = self.transport
-        start, size = measure_file(file, offset, count)
-        pieces = []
-        if head is not None:
-            whole = None if more or trailers else size
-            pieces.append(self._encode_head(*head, whole, trailers))
-        try:
-            encoder.count_body(size, more)
-        except AppProtocolError:
-            if head is not None:
-                encoder.started = False  # as in send_response
-            raise
-        chunked = encoder.framing is Framing.CHUNKED
-        if chunked and size:
-            pieces.append(b"%x\r\n" % size)
-        waiting = transport.write_all(pieces)
-        if waiting is not None:
-            await waiting
-        if encoder.framing is Framing.NO_BODY:
-            return 0
-        if await transport.send_file(file, start, size) < size:
-            self.ending = True
-            transport.abort()
-            raise AppProtocolError(f"a file that was being sent got shorter than {size} bytes")
-        if offset is None:
-            file.seek(start + size)  # where the next message without an offset goes on
-        if chunked:
-            end = b"" if more else b"0\r\n" if trailers else b"0\r\n\r\n"
-            waiting = transport.write((b"\r\n" if size else b"") + end)
-            if waiting is not None:
-                await waiting
-        return size
+            return await send_open_file(self, head, opened, 0, count, more, trailers)
 
     def send_trailers(
         self, headers: Iterable[tuple[bytes, bytes]], more: bool
@@ -441,7 +423,7 @@ class Http1Wire:
         self.ending = True
         _log.info("refused a request: %s", error)
         self.encoder.begin(1, head_only=error.head_only, keep_alive=False)
-        await self.send_error(error.status, error.reason)
+        await self.send_error(error.status, error.reason, error.headers)
 
     async def _fail_body(self, exchange: HttpExchange, error: RemoteProtocolError) -> None:
         """A body that breaks the protocol or a limit: the client hears why, the app of a leave."""
@@ -452,14 +434,16 @@ class Http1Wire:
                 await self.send_error(error.status, error.reason)
             self._owner.client_left(unreachable=True)
 
-    async def send_error(self, status: int, reason: str) -> None:
+    async def send_error(self, status: int, reason: str, fields: Headers | None = None) -> None:
         """Answers in the application's place; the connection can't go on then."""
         text = f"{status} {reason_phrase(status)}"
         body = (f"{text}: {reason}\n" if reason else f"{text}\n").encode()
-        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), *(fields or ())]
         encoder = self.encoder
         encoder.keep_alive = False
         head = encoder.encode_head(status, headers, len(body), False, self._shared.default_fields())
+        if status == 426:  # RFC 9110 section 7.8: Upgrade is a field of this connection
+            head = head.replace(b"\r\nconnection: close", b"\r\nconnection: upgrade, close", 1)
         if self.exchange is not None:
             self.exchange.status = status
             self.exchange.headers = headers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-__all__ = ["MESSAGE_COST", "RECEIVE_SIZE", "YIELD_SIZE", "Peer", "Transport"]
+__all__ = ["MESSAGE_COST", "POST_SIZE", "RECEIVE_SIZE", "YIELD_SIZE", "Peer", "Transport"]
 
 #: Bytes asked for in one read.
 RECEIVE_SIZE: Final = 64 * 1024
@@ -17,6 +17,9 @@ RECEIVE_SIZE: Final = 64 * 1024
 YIELD_SIZE: Final = 64 * 1024
 #: What a message counts for beside its bytes, so that endless small ones yield too.
 MESSAGE_COST: Final = 256
+
+#: Bytes that may wait to be written without a task that waits for them.
+POST_SIZE: Final = 64 * 1024
 
 
 class Peer(IntEnum):
@@ -36,11 +39,13 @@ class Transport(Protocol):
         peer: where the other side is, as far as it's known without reading.
         readable: a receive() would probably not have to wait.
         can_sendfile: send_file works, from the kernel's page cache to the socket.
+        write_timeout: seconds without progress after which a peer is given up.
         on_activity: called, in any task, when the peer goes or when bytes come that nobody waits
             for. It must not block or raise.
     """
 
     on_activity: Callable[[], None]
+    write_timeout: float
 
     @property
     def peer(self) -> Peer:
@@ -61,6 +66,12 @@ class Transport(Protocol):
         *Cancellation*: no byte is lost. No checkpoint where bytes are there, but for one every
         YIELD_SIZE bytes.
         """
+
+    def take(self) -> bytes | None:
+        """What has come already, as receive() gives it; None: nothing has."""
+
+    def remind(self) -> None:
+        """Calls on_activity once more after the tasks that can run now: there was more to take."""
 
     def has_arrived(self) -> bool:
         """Whether unread bytes (or EOF) are there now: asked anew, not from memory."""
@@ -89,6 +100,13 @@ class Transport(Protocol):
         YIELD_SIZE bytes went by without one.
 
         What keeps such pieces from leaving later is told by the next write.
+        """
+
+    def post(self, data: bytes) -> bool:
+        """Writes a little soon, whole and in order, without anybody who waits for it.
+
+        Returns:
+            False, and nothing is written, where POST_SIZE bytes wait to be written already.
         """
 
     def skip(self, size: int) -> None:

@@ -22,7 +22,7 @@ import trio
 from outcome import Outcome
 
 from trioserve.errors import ClientDisconnectedError
-from trioserve.transports.base import MESSAGE_COST, RECEIVE_SIZE, YIELD_SIZE, Peer
+from trioserve.transports.base import MESSAGE_COST, POST_SIZE, RECEIVE_SIZE, YIELD_SIZE, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -86,15 +86,16 @@ class SocketTransport:
         "_pending",
         "_reader",
         "_recv",
+        "_remind",
         "_send",
         "_sock",
         "_unyielded",
         "_watcher",
         "_write_lock",
-        "_write_timeout",
         "on_activity",
         "peer",
         "readable",
+        "write_timeout",
     )
 
     can_sendfile = hasattr(os, "sendfile")
@@ -117,10 +118,11 @@ class SocketTransport:
         self._sock = sock
         self._recv = sock.recv
         self._send = sock.send
-        self._write_timeout = write_timeout
+        self.write_timeout = write_timeout
         self._write_lock: trio.Lock | None = None
         self._reader: trio.lowlevel.Task | None = None
         self._unyielded = 0
+        self._remind = False
         self._pending: list[Piece] = []  # put off by write_soon; they go before all else
         self.peer = Peer.PRESENT
         self.readable = True  # a client rarely connects without sending at once
@@ -169,6 +171,28 @@ class SocketTransport:
             if await trio.lowlevel.wait_task_rescheduled(self._stop_waiting):
                 return b""
             self._unyielded = 0
+
+    def take(self) -> bytes | None:
+        """See Transport."""
+        if not self.readable:
+            return None
+        try:
+            data = self._recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            if self.peer is _LOST:
+                return b""
+            self.readable = False
+            return None
+        except OSError:
+            self.peer = _LOST
+            return b""
+        self._note_received(len(data))
+        return data
+
+    def remind(self) -> None:
+        """See Transport."""
+        self._remind = True
+        self._watcher.flush_soon(self)
 
     def _note_received(self, size: int) -> None:
         self._unyielded += size
@@ -267,8 +291,22 @@ class SocketTransport:
         self._pending += pieces
         return None
 
+    def post(self, data: bytes) -> bool:
+        """See Transport."""
+        if self.peer is _LOST:
+            return True
+        if not self._pending:
+            self._watcher.flush_soon(self)
+        elif sum(map(len, self._pending)) >= POST_SIZE:
+            return False
+        self._pending.append(data)
+        return True
+
     def flush(self) -> Awaitable[None] | None:
         """From the watcher: what write_soon has put off, if no other write has taken it along."""
+        if self._remind:
+            self._remind = False
+            self.on_activity()
         if self._pending and self.peer is not _LOST and not self._is_writing():
             try:
                 sent = self._sock.sendmsg(self._pending)
@@ -334,7 +372,7 @@ class SocketTransport:
             raise self._lose("the connection was lost")
         unsent = self._count_unsent()
         while True:
-            with trio.move_on_after(self._write_timeout) as stall:
+            with trio.move_on_after(self.write_timeout) as stall:
                 try:
                     await trio.lowlevel.wait_writable(self._sock)
                 except trio.ClosedResourceError:
@@ -346,7 +384,7 @@ class SocketTransport:
             still_unsent = self._count_unsent()
             if still_unsent >= unsent:
                 self.abort()
-                raise self._lose(f"the client read nothing for {self._write_timeout:g} s")
+                raise self._lose(f"the client read nothing for {self.write_timeout:g} s")
             unsent = still_unsent
 
     def _count_unsent(self) -> int:

@@ -3,7 +3,8 @@
 
 Tasks: ``run_reader`` reads ahead of the connection, so that a peer's leaving is noticed while the
 application is busy. The server starts it; it ends when the transport is closed. What crosses:
-``_arrived``, bounded by READ_AHEAD_SIZE.
+``_arrived``, bounded by READ_AHEAD_SIZE. ``_write_posted`` runs while there is something posted;
+what crosses is ``_posted``, bounded by POST_SIZE.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import trio
 
 from trioserve.errors import ClientDisconnectedError
-from trioserve.transports.base import MESSAGE_COST, RECEIVE_SIZE, YIELD_SIZE, Peer
+from trioserve.transports.base import MESSAGE_COST, POST_SIZE, RECEIVE_SIZE, YIELD_SIZE, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,9 +50,22 @@ class StreamTransport:
 
     can_sendfile = False
 
-    def __init__(self, stream: trio.abc.Stream, write_timeout: float) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        write_timeout: float,
+        start_soon: Callable[..., None] | None = None,
+    ) -> None:
+        """Takes the stream over.
+
+        Args:
+            write_timeout: seconds without progress after which a peer is given up.
+            start_soon: of the nursery of the tasks above; post() needs it.
+        """
         self._stream = stream
-        self._write_timeout = write_timeout
+        self._start_soon = start_soon
+        self._posted: list[bytes] = []
+        self.write_timeout = write_timeout
         self._write_lock = trio.Lock()
         self._sending = trio.CancelScope()  # of the send_all() under way, for abort()
         self._arrived: deque[bytes] = deque()
@@ -110,11 +124,22 @@ class StreamTransport:
                 await self._changed.park()
             finally:
                 self._waiting = False
+        data = self.take()
+        assert data is not None
+        return data
+
+    def take(self) -> bytes | None:
+        """See Transport."""
+        if not self._arrived:
+            return b"" if self._ended else None
         data = self._arrived.popleft()
         self._arrived_size -= len(data)
         self._unyielded += len(data)
         self._changed.unpark_all()
         return data
+
+    def remind(self) -> None:
+        """See Transport. Never needed: what can be taken is bounded by READ_AHEAD_SIZE."""
 
     def has_arrived(self) -> bool:
         """See Transport."""
@@ -150,6 +175,29 @@ class StreamTransport:
         """See Transport. At once: a Trio stream may be written to by one task only."""
         return self._write(b"".join(pieces))
 
+    def post(self, data: bytes) -> bool:
+        """See Transport."""
+        if self.peer is Peer.LOST:
+            return True
+        if not self._posted:
+            if self._start_soon is None:
+                raise RuntimeError("this transport was made without a nursery for post()")
+            self._start_soon(self._write_posted)
+        elif sum(map(len, self._posted)) >= POST_SIZE:
+            return False
+        self._posted.append(data)
+        return True
+
+    async def _write_posted(self) -> None:
+        with contextlib.suppress(ClientDisconnectedError):
+            async with _Turn(self, self._write_lock):
+                await self._send_posted()
+
+    async def _send_posted(self) -> None:
+        data = b"".join(self._posted)
+        self._posted.clear()
+        await self._send(memoryview(data))
+
     async def _write(self, data: bytes) -> None:
         async with _Turn(self, self._write_lock):
             await self._send(memoryview(data))
@@ -157,12 +205,12 @@ class StreamTransport:
     async def _send(self, view: memoryview) -> None:
         """Sends it all; the caller has its turn."""
         for start in range(0, len(view), _WRITE_SIZE):
-            with trio.move_on_after(self._write_timeout) as self._sending:
+            with trio.move_on_after(self.write_timeout) as self._sending:
                 await self._stream.send_all(view[start : start + _WRITE_SIZE])
             if self._sending.cancelled_caught:
                 reason = "the connection was given up"
                 if self.peer is not Peer.LOST:
-                    reason = f"the client read nothing for {self._write_timeout:g} s"
+                    reason = f"the client read nothing for {self.write_timeout:g} s"
                 raise ClientDisconnectedError(f"the client has disconnected: {reason}")
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> int:
@@ -192,8 +240,9 @@ class StreamTransport:
         with trio.move_on_after(_CLOSE_TIMEOUT):
             try:
                 async with self._write_lock:
+                    await self._send_posted()  # its own task may not have had its turn
                     await send_eof()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError, ClientDisconnectedError):
                 self.peer = Peer.LOST
 
     def abort(self) -> None:

@@ -131,7 +131,7 @@ def test_settings_come_first_then_the_connections_window(http2_engine: str) -> N
     first, window = peer.sent()
     assert (first.type, first.flags, first.stream_id) == (frames.SETTINGS, 0, 0)
     pairs = dict(struct.iter_unpack(">HL", first.payload))
-    assert pairs == {3: 10, 4: 100_000, 5: 20_000, 6: 4_000, 9: 1}
+    assert pairs == {3: 10, 4: 100_000, 5: 20_000, 6: 4_000, 8: 1, 9: 1}
     assert (window.type, window.stream_id) == (frames.WINDOW_UPDATE, 0)
     assert window.increment == 500_000 - 65_535
 

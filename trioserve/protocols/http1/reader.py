@@ -283,6 +283,10 @@ class RequestReader:
         self.body_size += len(data)
         return data
 
+    def take_unread(self) -> bytes:
+        """What has come after the last request: of another protocol, which takes over."""
+        return self._take(None) if self.buffer else b""
+
     def _take(self, limit: int | None) -> bytes:
         """Up to ``limit`` buffered bytes, without a copy where the whole buffer is taken."""
         buffer, pos = self.buffer, self._pos

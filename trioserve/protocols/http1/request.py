@@ -33,7 +33,7 @@ _TRANSFER_ENCODING: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*+([^\r\n]*
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*+([^\r\n]*+)", re.IGNORECASE)
 
 _INSPECTED: Final = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"}
+    {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
 )
 
 
@@ -51,6 +51,7 @@ class RequestHead:
         content_length: bytes of the body, 0 where there is none, CHUNKED (-1) for chunked.
         keep_alive: the client expects the connection to persist (RFC 9112 section 9.3).
         expect_continue: it waits for a 100 before it sends the body (RFC 9110 section 10.1.1).
+        upgrade: the protocols that it would rather speak (RFC 9110 section 7.8), as sent.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class RequestHead:
         "query",
         "raw_path",
         "target",
+        "upgrade",
     )
 
     headers: Headers
@@ -80,6 +82,7 @@ class RequestHead:
         self.content_length = 0
         self.keep_alive = minor_version == 1
         self.expect_continue = False
+        self.upgrade: bytes | None = None
 
 
 def parse_request_line(line: bytes) -> RequestHead:
@@ -158,7 +161,7 @@ def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) 
     Raises:
         RemoteProtocolError: see the table of decisions in this folder's README.
     """
-    host = length = connection = expect = None
+    host = length = connection = expect = upgrade = None
     chunked = False
     for name, value in request.headers:
         if name not in _INSPECTED:
@@ -173,6 +176,8 @@ def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) 
             connection = value if connection is None else connection + b"," + value
         elif name == b"expect":
             expect = value if expect is None else expect + b"," + value
+        elif name == b"upgrade":
+            upgrade = value if upgrade is None else upgrade + b"," + value
         else:
             chunked = True
     if host is None:
@@ -189,7 +194,10 @@ def inspect_fields(request: RequestHead, head: bytes, known_host: bytes | None) 
             raise RemoteProtocolError(400, "more than one Content-Length (RFC 9112 section 6.3)")
         request.content_length = parse_content_length(values[0].rstrip(b" \t"))
     if connection is not None:
-        request.keep_alive = _persists(request.minor_version, connection)
+        options = [option.strip(b" \t") for option in connection.lower().split(b",")]
+        request.keep_alive = _persists(request.minor_version, options)
+        if request.minor_version and b"upgrade" in options:  # HTTP/1.0 knows no upgrade
+            request.upgrade = upgrade
     if expect is not None and request.minor_version:
         if expect.lower() != b"100-continue":
             raise RemoteProtocolError(417, "the only expectation known is 100-continue")
@@ -222,9 +230,8 @@ def _check_transfer_encoding(request: RequestHead, head: bytes, length: bytes | 
     raise RemoteProtocolError(501, "the only transfer coding known is chunked (RFC 9112 6.1)")
 
 
-def _persists(minor_version: int, connection: bytes) -> bool:
+def _persists(minor_version: int, options: list[bytes]) -> bool:
     """RFC 9112 section 9.3: close wins; HTTP/1.0 persists only where it asks to."""
-    options = [option.strip(b" \t") for option in connection.lower().split(b",")]
     if b"close" in options:
         return False
     return minor_version == 1 or b"keep-alive" in options

@@ -84,7 +84,13 @@ class Setting(IntEnum):
     INITIAL_WINDOW_SIZE = 0x4
     MAX_FRAME_SIZE = 0x5
     MAX_HEADER_LIST_SIZE = 0x6
+    ENABLE_CONNECT_PROTOCOL = 0x8  # RFC 8441 section 3
     NO_RFC7540_PRIORITIES = 0x9  # RFC 9218 section 2.1
+
+
+_SWITCHES: Final = frozenset(
+    {Setting.ENABLE_PUSH, Setting.ENABLE_CONNECT_PROTOCOL, Setting.NO_RFC7540_PRIORITIES}
+)
 
 
 def encode_settings(settings: LocalSettings) -> bytes:
@@ -94,6 +100,7 @@ def encode_settings(settings: LocalSettings) -> bytes:
         Setting.INITIAL_WINDOW_SIZE: settings.initial_window_size,
         Setting.MAX_FRAME_SIZE: settings.max_frame_size,
         Setting.MAX_HEADER_LIST_SIZE: settings.max_header_list_size,
+        Setting.ENABLE_CONNECT_PROTOCOL: 1,  # WebSocket
         Setting.NO_RFC7540_PRIORITIES: 1,  # streams are ordered by RFC 9218
     }
     return b"".join(SETTING.pack(code, value) for code, value in values.items())
@@ -101,7 +108,7 @@ def encode_settings(settings: LocalSettings) -> bytes:
 
 def check_setting(code: int, value: int) -> None:
     """Raises Http2ConnectionError for a value that RFC 9113 section 6.5.2 doesn't allow."""
-    if code in (Setting.ENABLE_PUSH, Setting.NO_RFC7540_PRIORITIES) and value > 1:
+    if code in _SWITCHES and value > 1:
         raise broken(ErrorCode.PROTOCOL_ERROR, f"setting {code} is 0 or 1", "6.5.2")
     if code == Setting.INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
         raise broken(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2**31 - 1", "6.5.2")

@@ -48,6 +48,7 @@ class _Kind:
     COOKIE = 10
     EXPECT = 11
     PRIORITY = 12
+    PROTOCOL = 13
 
 
 _PLAIN: Final = _Kind.PLAIN
@@ -60,6 +61,7 @@ _KINDS: Final[dict[bytes, int]] = {
     b":scheme": _Kind.SCHEME,
     b":authority": _Kind.AUTHORITY,
     b":path": _Kind.PATH,
+    b":protocol": _Kind.PROTOCOL,
     # RFC 9113 section 8.2.2: fields of one connection have no place in HTTP/2.
     b"connection": _Kind.FORBIDDEN,
     b"keep-alive": _Kind.FORBIDDEN,
@@ -80,6 +82,7 @@ _PSEUDO: Final = {
     _Kind.SCHEME: ":scheme",
     _Kind.AUTHORITY: ":authority",
     _Kind.PATH: ":path",
+    _Kind.PROTOCOL: ":protocol",
 }
 
 
@@ -95,6 +98,7 @@ class Http2RequestHead:
         content_length: bytes of the body; 0 where there is none, UNKNOWN (-1) where it isn't said.
         expect_continue: the client waits for a 100 before it sends its body.
         priority: the value of the priority field (RFC 9218), or empty.
+        protocol: that an extended CONNECT asks for (RFC 8441 section 4), else None.
     """
 
     __slots__ = (
@@ -103,6 +107,7 @@ class Http2RequestHead:
         "headers",
         "method",
         "priority",
+        "protocol",
         "query",
         "raw_path",
     )
@@ -115,6 +120,7 @@ class Http2RequestHead:
         self.content_length = UNKNOWN
         self.expect_continue = False
         self.priority = b""
+        self.protocol: bytes | None = None
 
 
 def parse_request(
@@ -160,7 +166,8 @@ def parse_request(
     if _COOKIE in special:
         headers.append((b"cookie", b"; ".join(special[_COOKIE])))
     _check_limits(fields, headers, path, options, max_header_list_size)
-    if method == b"CONNECT":
+    protocol = pseudo.get(_Kind.PROTOCOL)
+    if method == b"CONNECT" and protocol is None:
         raise RemoteProtocolError(501, "CONNECT needs a proxy, and this is an origin server")
     if host is not None:  # RFC 9113 section 8.3.1 needs none, and checks of proxies have none
         headers.insert(0, (b"host", host))
@@ -168,6 +175,7 @@ def parse_request(
     head = Http2RequestHead(
         KNOWN_METHODS.get(method) or method.decode("ascii"), raw_path, query, headers
     )
+    head.protocol = protocol
     if special:
         _apply_special(head, special)
     if end_stream:
@@ -237,7 +245,10 @@ def _host_of(pseudo: dict[int, bytes], special: dict[int, list[bytes]]) -> bytes
 
 def _path_of(method: bytes, pseudo: dict[int, bytes]) -> bytes:
     scheme, path = pseudo.get(_Kind.SCHEME), pseudo.get(_Kind.PATH)
-    if method == b"CONNECT":
+    if _Kind.PROTOCOL in pseudo:
+        if method != b"CONNECT" or _Kind.AUTHORITY not in pseudo:
+            raise MalformedRequest(":protocol is for CONNECT, with :authority (RFC 8441 section 4)")
+    elif method == b"CONNECT":
         if scheme is not None or path is not None or _Kind.AUTHORITY not in pseudo:
             raise MalformedRequest("CONNECT has :authority only (RFC 9113 section 8.5)")
         return b""

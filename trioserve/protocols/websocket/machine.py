@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: MIT
+"""Frames in and messages out, and back, on the sans-IO protocol of the library ``websockets``.
+
+Pure: it is fed bytes and asked::
+
+    receive_data(data)        as bytes come
+    next_message() → Message  or None: more bytes are needed, or the WebSocket is over (``closed``)
+    replies                   what is to be sent for what came: pongs, a Close
+
+The rule of this file: a frame is taken when it is asked for, one at a time, so that a client can't
+make more of one read than its application takes. A whole message in one plain frame, which most
+are, is read and written here. Everything else (fragments, compressed and control frames, whatever
+breaks the protocol) is the library's, which is given whole frames. What can be wrong with a header
+is found before its payload is waited for.
+"""
+
+from __future__ import annotations
+
+import codecs
+from struct import Struct
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Opcode
+from websockets.protocol import OPEN, Protocol, Side
+
+from trioserve.protocols.websocket.closing import ABNORMAL, Closed, cut_reason
+from trioserve.protocols.websocket.compression import MEMORY_LEVEL
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # no wheel for this interpreter
+    from websockets.utils import apply_mask
+
+if TYPE_CHECKING:
+    from websockets.frames import Frame
+    from websockets.typing import LoggerLike
+
+    from trioserve.protocols.websocket.compression import Deflate
+
+__all__ = ["Message", "WebSocketMachine"]
+
+Message: TypeAlias = str | bytes
+
+#: FIN with an opcode of data, and nothing else in the first byte.
+_PLAIN_TEXT: Final = 0x81
+_PLAIN_BINARY: Final = 0x82
+_MASKED: Final = 0x80
+_CONTROL: Final = 0x08
+_OPCODES: Final = frozenset({0x0, 0x1, 0x2, 0x8, 0x9, 0xA})
+_MAX_CONTROL_SIZE: Final = 125
+#: Smaller pieces of an unfinished frame are put together as they come: an object for each would
+#: need a hundred times their size.
+_SMALL_SIZE: Final = 512
+
+_SHORT: Final = Struct("!BB").pack
+_MEDIUM: Final = Struct("!BBH").pack
+_LONG: Final = Struct("!BBQ").pack
+_PROTOCOL_ERROR: Final = 1002
+_INVALID_DATA: Final = 1007
+_TOO_BIG: Final = 1009
+
+
+class WebSocketMachine:
+    """One WebSocket, the server's side, from the end of its handshake on.
+
+    Args:
+        max_size: bytes of a message that may come, decompressed.
+        deflate: how messages are compressed; None = not at all.
+        logger: is told of each frame by the library, at level DEBUG, and of the end.
+
+    Attributes:
+        replies: frames that are to be sent, in order; whoever sends them empties it.
+        pongs: how many Pong frames have come.
+        closed: how it ended, once the client has closed it or broken the protocol, or is lost.
+            Nothing comes any more then.
+        closing: it is over, or a Close frame of ours was made: no message may follow it.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_max_size",
+        "_missing",
+        "_parts",
+        "_pieces",
+        "_pos",
+        "_protocol",
+        "_size",
+        "_text",
+        "closed",
+        "pongs",
+        "replies",
+    )
+
+    def __init__(self, max_size: int, deflate: Deflate | None, logger: LoggerLike) -> None:
+        self._protocol = Protocol(Side.SERVER, max_size=max_size, logger=logger)
+        if deflate is not None:
+            self._protocol.extensions = [
+                PerMessageDeflate(
+                    remote_no_context_takeover=deflate.client_no_context_takeover,
+                    local_no_context_takeover=deflate.server_no_context_takeover,
+                    remote_max_window_bits=deflate.client_max_window_bits,
+                    local_max_window_bits=deflate.server_max_window_bits,
+                    compress_settings={"memLevel": MEMORY_LEVEL},
+                )
+            ]
+        self._max_size = max_size
+        self._buffer = b""
+        self._pos = 0  # where in the buffer the next frame begins
+        self._pieces: list[bytes | bytearray] = []  # of a frame that isn't there in full
+        self._missing = 0  # bytes of it that have not come
+        self._parts: list[str] | list[bytes] | None = None  # of a message in fragments
+        self._text = False
+        self._size = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self.replies: list[bytes] = []
+        self.pongs = 0
+        self.closed: Closed | None = None
+
+    @property
+    def closing(self) -> bool:
+        """See above."""
+        return self.closed is not None or self._protocol.state is not OPEN
+
+    # -- what comes -------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> None:
+        """Takes bytes from the client; of what comes after its end, nothing."""
+        if self.closed is not None:
+            return
+        if self._missing > 0:
+            self._add_piece(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+            self._buffer = data
+        elif self._pos == len(self._buffer):
+            self._buffer = data
+        else:
+            self._buffer = self._buffer[self._pos :] + data
+        self._pos = 0
+
+    def _add_piece(self, data: bytes) -> None:
+        self._missing -= len(data)
+        if len(data) >= _SMALL_SIZE:
+            self._pieces.append(data)
+            return
+        last = self._pieces[-1]
+        if isinstance(last, bytearray):
+            last += data
+        else:
+            self._pieces.append(bytearray(data))
+
+    def receive_eof(self) -> None:
+        """The client sends nothing more; without a Close frame before, that is abnormal."""
+        if self.closed is None:
+            self._protocol.receive_eof()
+            self.closed = Closed(ABNORMAL, "")
+
+    def next_message(self) -> Message | None:
+        """The next message that is there in full; None if none is, or it is over."""
+        while True:
+            buffer, pos = self._buffer, self._pos
+            available = len(buffer) - pos
+            if available < 2 or self.closed is not None:
+                return None
+            first, second = buffer[pos], buffer[pos + 1]
+            size = second & 0x7F
+            start = pos + 2
+            shortest = True
+            if size >= 126:
+                start += 2 if size == 126 else 8
+                if available < start - pos:
+                    return None
+                least = 126 if size == 126 else 65536
+                size = int.from_bytes(buffer[pos + 2 : start], "big")
+                shortest = least <= size < 2**63
+            plain = (
+                second & _MASKED
+                and first in (_PLAIN_BINARY, _PLAIN_TEXT)
+                and self._parts is None
+                and size <= self._max_size
+                and shortest
+            )
+            if not plain and self._breaks_rules(first, second, size, shortest):
+                return None
+            end = start + 4 + size
+            if end > len(buffer):
+                self._keep(end)
+                return None
+            if end == len(buffer):  # an idle WebSocket keeps nothing of what came last
+                self._buffer = b""
+                self._pos = 0
+            else:
+                self._pos = end
+            if plain:
+                data = apply_mask(memoryview(buffer)[start + 4 : end], buffer[start : start + 4])
+                return data if first == _PLAIN_BINARY else self._decode(data)
+            message = self._give_to_library(buffer[pos:end])
+            if message is not None:
+                return message
+
+    def _keep(self, end: int) -> None:
+        """A frame ends at ``end`` of the buffer, beyond what has come.
+
+        Until it is there in full it is kept in pieces: joining them each time would make a large
+        one cost its square.
+        """
+        self._pieces.append(self._buffer[self._pos :] if self._pos else self._buffer)
+        self._missing = end - len(self._buffer)
+        self._buffer = b""
+        self._pos = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Bytes have come that were not looked at, or are the beginning of a frame's header."""
+        return self._pos < len(self._buffer) and self.closed is None
+
+    def _breaks_rules(self, first: int, second: int, size: int, shortest: bool) -> bool:
+        """What a header alone shows to be wrong (RFC 6455 section 5.2)."""
+        opcode = first & 0x0F
+        if not second & _MASKED:
+            self._fail(_PROTOCOL_ERROR, "a client's frame must be masked (RFC 6455 section 5.1)")
+        elif opcode not in _OPCODES:
+            self._fail(_PROTOCOL_ERROR, f"opcode {opcode} is reserved (RFC 6455 section 5.2)")
+        elif not shortest:
+            self._fail(_PROTOCOL_ERROR, "a length is not in its shortest form (RFC 6455 5.2)")
+        elif opcode & _CONTROL and (size > _MAX_CONTROL_SIZE or not first & 0x80):
+            self._fail(
+                _PROTOCOL_ERROR,
+                "a control frame has 125 bytes at most, and no fragments (RFC 6455 section 5.5)",
+            )
+        elif first & 0x30 or (first & 0x40 and not self._protocol.extensions):
+            self._fail(_PROTOCOL_ERROR, "a reserved bit is set (RFC 6455 section 5.2)")
+        elif size + self._size > self._max_size:
+            self._fail(_TOO_BIG, f"a message is larger than {self._max_size} bytes")
+        else:
+            return False
+        return True
+
+    def _give_to_library(self, frame: bytes) -> Message | None:
+        protocol = self._protocol
+        protocol.receive_data(frame)
+        message = None
+        for event in protocol.events_received():
+            assert not isinstance(event, str)
+            message = self._on_frame(event)  # type: ignore[arg-type]
+        self._take_replies()
+        if protocol.parser_exc is not None and self.closed is None:
+            sent = protocol.close_sent
+            self.closed = Closed(sent.code, sent.reason) if sent else Closed(ABNORMAL, "")
+        return message
+
+    def _on_frame(self, frame: Frame) -> Message | None:
+        if frame.opcode is Opcode.PONG:
+            self.pongs += 1
+            return None
+        if frame.opcode is Opcode.CLOSE:
+            received = self._protocol.close_rcvd
+            assert received is not None
+            self.closed = Closed(int(received.code), received.reason)
+            return None
+        if frame.opcode is Opcode.PING:
+            return None
+        return self._on_data(frame)
+
+    def _on_data(self, frame: Frame) -> Message | None:
+        data = bytes(frame.data)
+        if frame.opcode is not Opcode.CONT:
+            self._text = frame.opcode is Opcode.TEXT
+            if frame.fin:
+                return self._decode(data) if self._text else data
+            self._parts = []
+            self._decoder = codecs.getincrementaldecoder("utf-8")() if self._text else None
+        assert self._parts is not None
+        self._size += len(data)
+        part: Message | None = data
+        if self._decoder is not None:
+            part = self._decode(data, self._decoder, final=frame.fin)
+            if part is None:
+                return None
+        if part:  # a million empty fragments are nothing
+            self._parts.append(part)  # type: ignore[arg-type]
+        if not frame.fin:
+            return None
+        parts, self._parts, self._decoder, self._size = self._parts, None, None, 0
+        return "".join(parts) if self._text else b"".join(parts)  # type: ignore[arg-type]
+
+    def _decode(
+        self, data: bytes, decoder: codecs.IncrementalDecoder | None = None, *, final: bool = True
+    ) -> str | None:
+        try:
+            return str(data, "utf-8") if decoder is None else decoder.decode(data, final)
+        except UnicodeDecodeError as exc:
+            self._fail(_INVALID_DATA, f"{exc.reason} at position {exc.start}")
+            return None
+
+    def _fail(self, code: int, reason: str) -> None:
+        """The client has broken the protocol (RFC 6455 section 7.1.7)."""
+        self._protocol.fail(code, cut_reason(reason))
+        self._take_replies()
+        self.closed = Closed(code, reason)
+
+    def _take_replies(self) -> None:
+        # An empty one is the library's word for the connection's end.
+        self.replies += [reply for reply in self._protocol.data_to_send() if reply]
+
+    # -- what is to be sent -----------------------------------------------------------------
+
+    def encode(self, message: Message) -> tuple[bytes, ...]:
+        """The pieces of a message's frame; a large payload is handed on as it is, without a copy.
+
+        Not once ``closing``.
+        """
+        if isinstance(message, str):
+            first, data = _PLAIN_TEXT, message.encode("utf-8")
+        else:
+            first, data = _PLAIN_BINARY, message
+        protocol = self._protocol
+        if protocol.extensions:
+            if first == _PLAIN_TEXT:
+                protocol.send_text(data)
+            else:
+                protocol.send_binary(data)
+            return tuple(protocol.data_to_send())
+        size = len(data)
+        if size < 126:
+            return (_SHORT(first, size), data)
+        if size < 65536:
+            return (_MEDIUM(first, 126, size), data)
+        return (_LONG(first, 127, size), data)
+
+    def ping(self, payload: bytes) -> bytes:
+        """A Ping frame; empty once it is closing."""
+        if self.closing:
+            return b""
+        return _SHORT(0x89, len(payload)) + payload
+
+    def close(self, code: int, reason: str) -> None:
+        """Adds our Close frame to the replies, if none was made."""
+        if not self.closing:
+            self._protocol.send_close(code, reason)
+            self._take_replies()
+
+    def lose(self) -> None:
+        """The client can't be reached any more."""
+        if self.closed is None:
+            self.closed = Closed(ABNORMAL, "")
