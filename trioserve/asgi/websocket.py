@@ -25,7 +25,7 @@ from trioserve.protocols.websocket import check_close
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from trioserve.asgi.websocket_carrier import WebSocketCarrier
+    from trioserve.asgi.websocket_carrier import Messages, WebSocketCarrier
     from trioserve.types import Message, Scope
 
 __all__ = ["WebSocketExchange"]
@@ -40,7 +40,7 @@ class WebSocketExchange:
     Attributes:
         scope: the application's ASGI scope.
         status, headers: of the handshake's answer; status 0 before.
-        body_size: bytes of messages, or of a denial's body, that the application has sent.
+        body_size: of a denial's body, or of all messages (texts in characters) that were sent.
         accepted: the application has accepted it.
         response_complete: nothing more is to be sent: it is closed, or the denial is out.
         disconnected: the client has closed it, is leaving or gone.
@@ -51,8 +51,10 @@ class WebSocketExchange:
         "_answers",
         "_carrier",
         "_connected",
+        "_messages",
         "_receiving",
         "_row",
+        "_turns",
         "_waiters",
         "accepted",
         "body_size",
@@ -71,7 +73,9 @@ class WebSocketExchange:
         self.scope = scope
         self._row = _CONNECTING
         self._connected = False  # the application has got websocket.connect
+        self._messages: Messages | None = None
         self._receiving = False
+        self._turns: trio.lowlevel.ParkingLot | None = None
         self._answers = 0
         self._waiters = trio.lowlevel.ParkingLot()
         self.status = 0
@@ -95,15 +99,17 @@ class WebSocketExchange:
         while not self.accepted and not (self.disconnected or self.response_complete):
             await self._waiters.park()
         while self._receiving:  # an application that receives from two tasks at once
-            await self._waiters.park()
-        if self.accepted:
+            if self._turns is None:
+                self._turns = trio.lowlevel.ParkingLot()
+            await self._turns.park()
+        if self._messages is not None:
             self._receiving = True
             try:
-                message = await self._carrier.receive_message()
+                message = await self._messages.receive()
             finally:
                 self._receiving = False
-                if self._waiters:
-                    self._waiters.unpark_all()
+                if self._turns is not None:
+                    self._turns.unpark_all()
             if message is not None:
                 if isinstance(message, str):
                     return {"type": "websocket.receive", "text": message, "bytes": None}
@@ -177,6 +183,7 @@ class WebSocketExchange:
         waiting = self._carrier.accept(subprotocol, headers)
         self.headers = headers
         self.accepted = True
+        self._messages = self._carrier.messages
         self._row = _OPEN
         self._waiters.unpark_all()
         return waiting
@@ -192,8 +199,10 @@ class WebSocketExchange:
                 )
         elif type(data) is not bytes:
             data = _as_bytes(data)
+        assert self._messages is not None
+        waiting = self._messages.send(data)
         self.body_size += len(data)
-        return self._carrier.send_message(data)
+        return waiting
 
     def _close(self, message: Message) -> Awaitable[None] | None:
         closed = check_close(message.get("code"), message.get("reason"))

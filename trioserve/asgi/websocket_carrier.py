@@ -10,7 +10,24 @@ if TYPE_CHECKING:
 
     from trioserve.protocols.websocket import Closed
 
-__all__ = ["WebSocketCarrier"]
+__all__ = ["Messages", "WebSocketCarrier"]
+
+
+class Messages(Protocol):
+    """What goes through an open WebSocket."""
+
+    async def receive(self) -> str | bytes | None:
+        """The next message; None once it is closed. One task at a time.
+
+        *Cancellation*: no message is lost.
+        """
+
+    def send(self, message: str | bytes) -> Awaitable[None] | None:
+        """One whole message; None when nothing is left to wait for.
+
+        Raises:
+            ClientDisconnectedError: it is closed, or the client can't be reached.
+        """
 
 
 class WebSocketCarrier(Protocol):
@@ -25,6 +42,10 @@ class WebSocketCarrier(Protocol):
     """
 
     @property
+    def messages(self) -> Messages:
+        """Both ways; once it is accepted."""
+
+    @property
     def closed(self) -> Closed:
         """How it was closed; ABNORMAL where nobody has said."""
 
@@ -32,15 +53,6 @@ class WebSocketCarrier(Protocol):
         self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]
     ) -> Awaitable[None] | None:
         """Answers the handshake: from now on there are messages."""
-
-    async def receive_message(self) -> str | bytes | None:
-        """The next message; None once it is closed.
-
-        *Cancellation*: no message is lost.
-        """
-
-    def send_message(self, message: str | bytes) -> Awaitable[None] | None:
-        """One whole message."""
 
     def close(self, closed: Closed) -> Awaitable[None] | None:
         """Begins the closing handshake."""

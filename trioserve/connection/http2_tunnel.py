@@ -191,10 +191,14 @@ class Http2Tunnel(Http2Stream):
             self._interrupted = True
             self._wake_reader()
 
-    def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
+    def write(self, data: bytes) -> Awaitable[None] | None:
         """See Pipe."""
         self._check_reachable()
-        return self._send_data(b"".join(pieces), last=False)
+        return self._send_data(data, last=False)
+
+    def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
+        """See Pipe."""
+        return self.write(b"".join(pieces))
 
     def write_soon(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
         """See Pipe: the connection's writer puts together whatever there is."""

@@ -28,7 +28,6 @@ import trio
 from trioserve.asgi.background import contain
 from trioserve.connection import outcomes
 from trioserve.connection.limits import ScopeLimit
-from trioserve.errors import ClientDisconnectedError
 from trioserve.protocols.websocket import (
     ABNORMAL,
     INTERNAL_ERROR,
@@ -222,18 +221,11 @@ class WebSocketSession:
             self._ping_at = self._shared.now() + interval
             self._opening.note_deadline(self._ping_at)
 
-    async def receive_message(self) -> str | bytes | None:
+    @property
+    def messages(self) -> Engine:
         """See WebSocketCarrier."""
-        engine = self._engine
-        if engine is None:
-            return None
-        return await engine.receive()
-
-    def send_message(self, message: str | bytes) -> Awaitable[None] | None:
-        """See WebSocketCarrier."""
-        if self._engine is None:
-            raise ClientDisconnectedError("the WebSocket is closed")
-        return self._engine.send(message)
+        assert self._engine is not None
+        return self._engine
 
     def close(self, closed: Closed) -> None:
         """See WebSocketCarrier."""

@@ -32,6 +32,9 @@ class Pipe(Protocol):
     def interrupt(self) -> None:
         """Makes a receive() that is waiting now return b""."""
 
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """Writes it; None if nothing is left to wait for."""
+
     def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
         """Writes the pieces of one message."""
 

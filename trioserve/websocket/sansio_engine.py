@@ -34,6 +34,8 @@ __all__ = ["SansIOEngine", "open_sansio_engine"]
 
 #: Bytes of messages that may wait for the application before nothing more is read.
 QUEUE_SIZE: Final = 64 * 1024
+#: Up to this size a frame is one piece: cheaper than two.
+JOIN_SIZE: Final = 16 * 1024
 #: Bytes that are taken in one go while nobody waits, before other connections have their turn.
 TAKE_SIZE: Final = 256 * 1024
 #: Replies that are kept while messages wait for a slow client. A ping may stay unanswered where a
@@ -198,10 +200,14 @@ class SansIOEngine:
         machine = self._machine
         if machine.closing:
             raise ClientDisconnectedError("the WebSocket is closed")
-        pieces = machine.encode(message)
-        # Where more is to be answered at once, the answers leave together.
-        write = self._pipe.write_soon if machine.has_more else self._pipe.write_all
-        waiting = write(pieces)
+        head, payload = machine.encode(message)
+        if self._queue or machine.has_more:
+            # More is to be answered at once: the answers leave together.
+            waiting = self._pipe.write_soon((head, payload))
+        elif len(payload) <= JOIN_SIZE:
+            waiting = self._pipe.write(head + payload)
+        else:
+            waiting = self._pipe.write_all((head, payload))
         return None if waiting is None else self._wait(waiting)
 
     async def _wait(self, waiting: Awaitable[None]) -> None:

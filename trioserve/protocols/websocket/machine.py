@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Opcode
-from websockets.protocol import OPEN, Protocol, Side
+from websockets.protocol import Protocol, Side
 
 from trioserve.protocols.websocket.closing import ABNORMAL, Closed, cut_reason
 from trioserve.protocols.websocket.compression import MEMORY_LEVEL
@@ -89,6 +89,7 @@ class WebSocketMachine:
         "_size",
         "_text",
         "closed",
+        "closing",
         "pongs",
         "replies",
     )
@@ -117,11 +118,7 @@ class WebSocketMachine:
         self.replies: list[bytes] = []
         self.pongs = 0
         self.closed: Closed | None = None
-
-    @property
-    def closing(self) -> bool:
-        """See above."""
-        return self.closed is not None or self._protocol.state is not OPEN
+        self.closing = False
 
     # -- what comes -------------------------------------------------------------------------
 
@@ -157,7 +154,7 @@ class WebSocketMachine:
         """The client sends nothing more; without a Close frame before, that is abnormal."""
         if self.closed is None:
             self._protocol.receive_eof()
-            self.closed = Closed(ABNORMAL, "")
+            self._end(Closed(ABNORMAL, ""))
 
     def next_message(self) -> Message | None:
         """The next message that is there in full; None if none is, or it is over."""
@@ -250,7 +247,7 @@ class WebSocketMachine:
         self._take_replies()
         if protocol.parser_exc is not None and self.closed is None:
             sent = protocol.close_sent
-            self.closed = Closed(sent.code, sent.reason) if sent else Closed(ABNORMAL, "")
+            self._end(Closed(sent.code, sent.reason) if sent else Closed(ABNORMAL, ""))
         return message
 
     def _on_frame(self, frame: Frame) -> Message | None:
@@ -260,7 +257,7 @@ class WebSocketMachine:
         if frame.opcode is Opcode.CLOSE:
             received = self._protocol.close_rcvd
             assert received is not None
-            self.closed = Closed(int(received.code), received.reason)
+            self._end(Closed(int(received.code), received.reason))
             return None
         if frame.opcode is Opcode.PING:
             return None
@@ -301,7 +298,11 @@ class WebSocketMachine:
         """The client has broken the protocol (RFC 6455 section 7.1.7)."""
         self._protocol.fail(code, cut_reason(reason))
         self._take_replies()
-        self.closed = Closed(code, reason)
+        self._end(Closed(code, reason))
+
+    def _end(self, closed: Closed) -> None:
+        self.closed = closed
+        self.closing = True
 
     def _take_replies(self) -> None:
         # An empty one is the library's word for the connection's end.
@@ -309,8 +310,8 @@ class WebSocketMachine:
 
     # -- what is to be sent -----------------------------------------------------------------
 
-    def encode(self, message: Message) -> tuple[bytes, ...]:
-        """The pieces of a message's frame; a large payload is handed on as it is, without a copy.
+    def encode(self, message: Message) -> tuple[bytes, bytes]:
+        """A message's frame: its head, and its payload as it is, without a copy.
 
         Not once ``closing``.
         """
@@ -324,13 +325,13 @@ class WebSocketMachine:
                 protocol.send_text(data)
             else:
                 protocol.send_binary(data)
-            return tuple(protocol.data_to_send())
+            return b"", b"".join(protocol.data_to_send())
         size = len(data)
         if size < 126:
-            return (_SHORT(first, size), data)
+            return _SHORT(first, size), data
         if size < 65536:
-            return (_MEDIUM(first, 126, size), data)
-        return (_LONG(first, 127, size), data)
+            return _MEDIUM(first, 126, size), data
+        return _LONG(first, 127, size), data
 
     def ping(self, payload: bytes) -> bytes:
         """A Ping frame; empty once it is closing."""
@@ -343,8 +344,9 @@ class WebSocketMachine:
         if not self.closing:
             self._protocol.send_close(code, reason)
             self._take_replies()
+            self.closing = True
 
     def lose(self) -> None:
         """The client can't be reached any more."""
         if self.closed is None:
-            self.closed = Closed(ABNORMAL, "")
+            self._end(Closed(ABNORMAL, ""))
