@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+import trio
 import trio.testing
 
 from tests.clocked import Clocked, use_their_clocks
@@ -50,6 +51,16 @@ class Running:
     def client(self, buffer_size: int = 0) -> WebSocketClient:
         """On a new connection, whose handshake is yet to be sent."""
         return make_client(self._version, self.service.connect(buffer_size))
+
+    async def gone(self) -> None:
+        """Until nothing is left of the only WebSocket."""
+        service = self.service
+        if self._version == "1.1":
+            await service.all_closed()
+            return
+        (connection,) = service.server.connections
+        while connection._streams:  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await trio.sleep(0.1)
 
     async def open(self, target: str = "/", **options: Any) -> WebSocketClient:
         """With the handshake accepted."""

@@ -41,7 +41,8 @@ async def test_a_message_comes_back_as_it_was_sent(serving: Serving, message: st
 
 
 async def test_a_large_message_comes_back(serving: Serving) -> None:
-    message = bytes(range(256)) * 4096 * 3
+    # Over HTTP/2 a client may only send so much before it is told of more.
+    message = bytes(range(256)) * (4096 * 3 if serving.version == "1.1" else 400)
     async with serving(echo) as server:
         client = await server.open()
         async with trio.open_nursery() as nursery:

@@ -240,11 +240,9 @@ class Http2Connection:
 
     def answer(self, stream: Http2Stream, status: int, reason: str) -> None:
         """Answers in the application's place, and ends the stream."""
-        exchange = stream.exchange
         head_only = stream.head.method == "HEAD"
         fields, size = self.writer.send_answer(stream.id, status, reason, head_only=head_only)
-        exchange.status, exchange.headers, exchange.body_size = status, fields[1:], size
-        stream.ended = True
+        stream.note_answer(status, fields[1:], size)
         if not stream.request_ended:
             self._begin_upload(stream.id)
 
@@ -301,7 +299,9 @@ class Http2Connection:
             _log.info("refused a request: %s", exc)
             self._meter.note_reset(self.shared.now())
             head_only = (b":method", b"HEAD") in fields
-            self.writer.send_answer(stream_id, exc.status, exc.reason, head_only=head_only)
+            self.writer.send_answer(
+                stream_id, exc.status, exc.reason, head_only=head_only, fields=exc.headers
+            )
             if not end_stream:
                 self._begin_upload(stream_id)
             return

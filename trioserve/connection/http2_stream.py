@@ -197,6 +197,12 @@ class Http2Stream(Http2Output):
         self._connection.answer(self, error.status, error.reason)
         self.leave(unreachable=True)
 
+    def note_answer(self, status: int, headers: Headers, body_size: int) -> None:
+        """The server has answered in the application's place."""
+        exchange = self.exchange
+        exchange.status, exchange.headers, exchange.body_size = status, headers, body_size
+        self.ended = True
+
     def drain(self) -> None:
         """The server is stopping: a request goes on to its end."""
 

@@ -150,6 +150,12 @@ class Http2Tunnel(Http2Stream):
         if self.session.deadline <= now:
             self.session.expire(now)
 
+    def note_answer(self, status: int, headers: Headers, body_size: int) -> None:
+        """See Http2Stream."""
+        exchange = self.session.exchange
+        exchange.status, exchange.headers, exchange.body_size = status, headers, body_size
+        self.ended = True
+
     def drain(self) -> None:
         """The server is stopping."""
         self.session.drain()
@@ -239,8 +245,6 @@ class Http2Tunnel(Http2Stream):
 
     def refuse(self, status: int, reason: str) -> None:
         """See Opening."""
-        exchange = self.session.exchange
-        exchange.status = status
         if not self.gone:
             self._connection.answer(self, status, reason)
 

@@ -184,16 +184,25 @@ class Http2Writer:
         return True
 
     def send_answer(
-        self, stream_id: int, status: int, reason: str, *, head_only: bool
+        self,
+        stream_id: int,
+        status: int,
+        reason: str,
+        *,
+        head_only: bool,
+        fields: Headers | None = None,
     ) -> tuple[Headers, int]:
         """The server's own answer, whole; its text goes only where the client takes it now.
+
+        Args:
+            fields: that it has beside the usual ones.
 
         Returns:
             The fields that were sent, and the size of the body.
         """
         text = f"{status} {reason_phrase(status)}"
         body = (f"{text}: {reason}\n" if reason else f"{text}\n").encode()
-        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), *(fields or ())]
         response = Http2Response(head_only=head_only)
         fields = response.make_head(status, headers, len(body), self._default_fields())
         fits = response.has_body and len(body) <= self._engine.window(stream_id)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The engine on trio-websocket's connection: the reference.
 
-Tasks, in the nursery of ``open_trio_engine``: the library's reader, from ``start`` on; one for each
-ping that waits for its pong; one that closes. They are cancelled when the block is left.
+Tasks, in the nursery of ``open_trio_engine``: the library's reader, from ``start`` on; one that
+waits for the pong of the last ping; one that closes. They are cancelled when the block is left.
 
 The handshake is ours, so the library gets a connection that is open. What it lacks is put beside
 it: permessage-deflate, and a Close frame that says what a client did wrong.
@@ -157,6 +157,8 @@ class TrioEngine:
         self._max_queue = options.websocket_max_queue
         self._ended = trio.Event()
         self._closing = False
+        self._pinging = trio.CancelScope()  # the wait for a pong
+        self._ping_count = 0
         self._told = False
 
     @property
@@ -208,24 +210,31 @@ class TrioEngine:
 
     def send(self, message: str | bytes) -> Awaitable[None]:
         """See Engine."""
-        if self._library.closed is not None:
-            raise ClientDisconnectedError("the WebSocket is closed")
         return self._send(message)
 
     async def _send(self, message: str | bytes) -> None:
         try:
             await self._library.send_message(message)
         except (trio_websocket.ConnectionClosed, LocalProtocolError) as exc:
+            if not self._closing:
+                self._tell()
             raise ClientDisconnectedError("the WebSocket is closed") from exc
 
     def ping(self, payload: bytes) -> None:
         """See Engine."""
-        self._nursery.start_soon(self._ping, payload)
+        self._pinging.cancel()
+        self._pinging = trio.CancelScope()
+        self._ping_count += 1
+        # The library wants each to be another.
+        self._nursery.start_soon(self._ping, b"%s %d" % (payload, self._ping_count), self._pinging)
 
-    async def _ping(self, payload: bytes) -> None:
-        with contextlib.suppress(trio_websocket.ConnectionClosed, LocalProtocolError):
-            await self._library.ping(payload)
-            self._listener.on_pong()
+    async def _ping(self, payload: bytes, scope: trio.CancelScope) -> None:
+        try:
+            with scope, contextlib.suppress(trio_websocket.ConnectionClosed, LocalProtocolError):
+                await self._library.ping(payload)
+                self._listener.on_pong()
+        finally:
+            self._library._pings.pop(payload, None)
 
     def close(self, code: int, reason: str) -> None:
         """See Engine."""

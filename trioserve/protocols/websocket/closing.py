@@ -17,6 +17,7 @@ __all__ = [
     "Closed",
     "check_close",
     "cut_reason",
+    "may_be_sent",
 ]
 
 NORMAL: Final = 1000
@@ -59,7 +60,7 @@ def check_close(code: Any, reason: Any) -> Closed:
     """
     if code is None:
         code = NORMAL
-    if not isinstance(code, int) or not (code in _DEFINED or 3000 <= code <= 4999):
+    if not isinstance(code, int) or not may_be_sent(code):
         raise AppProtocolError(
             '"code" of websocket.close must be 1000 to 1003, 1007 to 1014 or 3000 to 4999 '
             f"(RFC 6455 section 7.4), got {code!r}"
@@ -67,6 +68,11 @@ def check_close(code: Any, reason: Any) -> Closed:
     if reason is not None and not isinstance(reason, str):
         raise AppProtocolError(f'"reason" of websocket.close must be a str, got {reason!r}')
     return Closed(code, cut_reason(reason or ""))
+
+
+def may_be_sent(code: int) -> bool:
+    """Whether a Close frame can have this code, whoever sends it."""
+    return code in _DEFINED or 3000 <= code <= 4999
 
 
 def cut_reason(reason: str) -> str:

@@ -27,10 +27,16 @@ MEMORY_LEVEL: Final = 5
 _LEAST_BITS: Final = 9
 _MOST_BITS: Final = 15
 
-_TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_PARAMETER: Final = re.compile(rf'\s*;\s*({_TOKEN})(?:\s*=\s*(?:({_TOKEN})|"([^"\\]*+)"))?')
-_NAME: Final = re.compile(rf"\s*({_TOKEN})")
-_END: Final = re.compile(r"\s*(?:,\s*|$)")
+_CHARACTER: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_TOKEN: Final = _CHARACTER + "++"
+#: What a quoted string says must be a token, too.
+_QUOTED: Final = rf'"((?:\\?{_CHARACTER})++)"'
+_SPACE: Final = r"[ \t]*+"
+_PARAMETER: Final = re.compile(
+    rf"{_SPACE};{_SPACE}({_TOKEN})(?:{_SPACE}={_SPACE}(?:({_TOKEN})|{_QUOTED}))?"
+)
+_NAME: Final = re.compile(rf"{_SPACE}({_TOKEN})")
+_END: Final = re.compile(rf"{_SPACE}(?:,{_SPACE}|\Z)")
 _BITS: Final = re.compile(r"[89]|1[0-5]")
 
 
@@ -56,7 +62,7 @@ def negotiate_deflate(values: Iterable[bytes]) -> Deflate | None:
     Raises:
         RemoteProtocolError: 400, they are no list of extensions (RFC 6455 section 9.1).
     """
-    for name, parameters in _parse_extensions(values):
+    for name, parameters in list(_parse_extensions(values)):  # all are read, whichever is met
         if name == "permessage-deflate":
             deflate = _meet(parameters)
             if deflate is not None:
@@ -78,7 +84,9 @@ def _parse_extensions(values: Iterable[bytes]) -> Iterator[tuple[str, Parameters
         at = match.end()
         parameters: Parameters = []
         while (match := _PARAMETER.match(text, at)) is not None:
-            parameters.append((match[1], match[2] if match[3] is None else match[3]))
+            quoted = match[3]
+            value = match[2] if quoted is None else quoted.replace("\\", "")
+            parameters.append((match[1], value))
             at = match.end()
         if not (end := _END.match(text, at)):
             raise _malformed()

@@ -155,7 +155,7 @@ def accept_fields(
     if deflate is not None:
         fields.append((b"sec-websocket-extensions", deflate.response))
     for name, value in headers:
-        if bytes(name).lower() in _FORBIDDEN:
+        if field_info(name)[0][2:-2] in _FORBIDDEN:
             raise AppProtocolError(
                 f"{name!r} can't be among the headers of websocket.accept: the server sends it"
             )

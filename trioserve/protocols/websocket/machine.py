@@ -9,23 +9,29 @@ Pure: it is fed bytes and asked::
 
 The rule of this file: a frame is taken when it is asked for, one at a time, so that a client can't
 make more of one read than its application takes. A whole message in one plain frame, which most
-are, is read and written here. Everything else (fragments, compressed and control frames, whatever
-breaks the protocol) is the library's, which is given whole frames. What can be wrong with a header
-is found before its payload is waited for.
+are, is read and written here, and so are control frames. Compressed messages and those in fragments
+are the library's, which is given whole frames. What can be wrong with a header is found before its
+payload is waited for.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
 from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Opcode
 from websockets.protocol import Protocol, Side
 
-from trioserve.protocols.websocket.closing import ABNORMAL, Closed, cut_reason
-from trioserve.protocols.websocket.compression import MEMORY_LEVEL
+from trioserve.protocols.websocket.closing import (
+    ABNORMAL,
+    NO_STATUS,
+    Closed,
+    cut_reason,
+    may_be_sent,
+)
+from trioserve.protocols.websocket.inflating import BoundedDeflate
 
 try:
     from websockets.speedups import apply_mask
@@ -46,9 +52,13 @@ Message: TypeAlias = str | bytes
 _PLAIN_TEXT: Final = 0x81
 _PLAIN_BINARY: Final = 0x82
 _MASKED: Final = 0x80
+_COMPRESSED: Final = 0x40
 _CONTROL: Final = 0x08
-_OPCODES: Final = frozenset({0x0, 0x1, 0x2, 0x8, 0x9, 0xA})
+_CONTINUATION, _CLOSE, _PING, _PONG = 0x0, 0x8, 0x9, 0xA
+_OPCODES: Final = frozenset({_CONTINUATION, 0x1, 0x2, _CLOSE, _PING, _PONG})
 _MAX_CONTROL_SIZE: Final = 125
+#: Bytes that a compressed frame may be larger than what it holds, however small that is.
+_DEFLATE_OVERHEAD: Final = 16
 #: Smaller pieces of an unfinished frame are put together as they come: an object for each would
 #: need a hundred times their size.
 _SMALL_SIZE: Final = 512
@@ -79,7 +89,9 @@ class WebSocketMachine:
 
     __slots__ = (
         "_buffer",
+        "_compressed",
         "_decoder",
+        "_deflate",
         "_max_size",
         "_missing",
         "_parts",
@@ -95,24 +107,20 @@ class WebSocketMachine:
     )
 
     def __init__(self, max_size: int, deflate: Deflate | None, logger: LoggerLike) -> None:
-        self._protocol = Protocol(Side.SERVER, max_size=max_size, logger=logger)
+        # Sizes are counted here: the library would count control frames, too.
+        self._protocol = Protocol(Side.SERVER, max_size=None, logger=logger)
+        self._deflate: BoundedDeflate | None = None
         if deflate is not None:
-            self._protocol.extensions = [
-                PerMessageDeflate(
-                    remote_no_context_takeover=deflate.client_no_context_takeover,
-                    local_no_context_takeover=deflate.server_no_context_takeover,
-                    remote_max_window_bits=deflate.client_max_window_bits,
-                    local_max_window_bits=deflate.server_max_window_bits,
-                    compress_settings={"memLevel": MEMORY_LEVEL},
-                )
-            ]
+            self._deflate = BoundedDeflate(deflate)
+            self._protocol.extensions = [self._deflate]
         self._max_size = max_size
         self._buffer = b""
         self._pos = 0  # where in the buffer the next frame begins
         self._pieces: list[bytes | bytearray] = []  # of a frame that isn't there in full
         self._missing = 0  # bytes of it that have not come
-        self._parts: list[str] | list[bytes] | None = None  # of a message in fragments
+        self._parts: io.StringIO | io.BytesIO | None = None  # of a message in fragments
         self._text = False
+        self._compressed = False
         self._size = 0
         self._decoder: codecs.IncrementalDecoder | None = None
         self.replies: list[bytes] = []
@@ -195,7 +203,12 @@ class WebSocketMachine:
             if plain:
                 data = apply_mask(memoryview(buffer)[start + 4 : end], buffer[start : start + 4])
                 return data if first == _PLAIN_BINARY else self._decode(data)
-            message = self._give_to_library(buffer[pos:end])
+            if first & _CONTROL:
+                self._on_control(
+                    first & 0x0F, apply_mask(buffer[start + 4 : end], buffer[start : start + 4])
+                )
+                continue
+            message = self._give_to_library(first, buffer[pos:end])
             if message is not None:
                 return message
 
@@ -218,50 +231,92 @@ class WebSocketMachine:
     def _breaks_rules(self, first: int, second: int, size: int, shortest: bool) -> bool:
         """What a header alone shows to be wrong (RFC 6455 section 5.2)."""
         opcode = first & 0x0F
+        continues = opcode == _CONTINUATION
         if not second & _MASKED:
             self._fail(_PROTOCOL_ERROR, "a client's frame must be masked (RFC 6455 section 5.1)")
         elif opcode not in _OPCODES:
             self._fail(_PROTOCOL_ERROR, f"opcode {opcode} is reserved (RFC 6455 section 5.2)")
         elif not shortest:
-            self._fail(_PROTOCOL_ERROR, "a length is not in its shortest form (RFC 6455 5.2)")
+            self._fail(
+                _PROTOCOL_ERROR,
+                "a length is not in its shortest form, or not below 2**63 (RFC 6455 section 5.2)",
+            )
         elif opcode & _CONTROL and (size > _MAX_CONTROL_SIZE or not first & 0x80):
             self._fail(
                 _PROTOCOL_ERROR,
                 "a control frame has 125 bytes at most, and no fragments (RFC 6455 section 5.5)",
             )
-        elif first & 0x30 or (first & 0x40 and not self._protocol.extensions):
+        elif first & 0x30 or (
+            first & _COMPRESSED and (self._deflate is None or continues or opcode & _CONTROL)
+        ):
             self._fail(_PROTOCOL_ERROR, "a reserved bit is set (RFC 6455 section 5.2)")
-        elif size + self._size > self._max_size:
+        elif opcode & _CONTROL:
+            return False
+        elif continues is (self._parts is None):
+            self._fail(
+                _PROTOCOL_ERROR,
+                "a fragment continues no message (RFC 6455 section 5.4)"
+                if continues
+                else "a message begins within another's fragments (RFC 6455 section 5.4)",
+            )
+        elif size > self._most(self._compressed if continues else bool(first & _COMPRESSED)):
             self._fail(_TOO_BIG, f"a message is larger than {self._max_size} bytes")
         else:
             return False
         return True
 
-    def _give_to_library(self, frame: bytes) -> Message | None:
+    def _most(self, compressed: bool) -> int:
+        """Bytes that the next frame of data may have."""
+        room = self._max_size - self._size
+        # Deflate makes what can't be compressed an eighth larger at worst (RFC 1951 section 3.2.6).
+        return room + room // 8 + _DEFLATE_OVERHEAD if compressed else room
+
+    # -- control frames ---------------------------------------------------------------------
+
+    def _on_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == _PING:
+            self.replies.append(_SHORT(0x80 | _PONG, len(payload)) + payload)
+        elif opcode == _PONG:
+            self.pongs += 1
+        else:
+            self._on_close(payload)
+
+    def _on_close(self, payload: bytes) -> None:
+        """RFC 6455 section 5.5.1; it may come within a message in fragments, too (5.4)."""
+        code, reason = NO_STATUS, ""
+        if payload:
+            code = int.from_bytes(payload[:2], "big")
+            if len(payload) < 2 or not may_be_sent(code):
+                self._fail(
+                    _PROTOCOL_ERROR, "a Close frame has no valid code (RFC 6455 section 7.4)"
+                )
+                return
+            try:
+                reason = str(payload[2:], "utf-8")
+            except UnicodeDecodeError:
+                self._fail(_INVALID_DATA, "the reason of a Close frame is not UTF-8")
+                return
+        if not self.closing:
+            self.replies.append(_SHORT(0x80 | _CLOSE, len(payload)) + payload)
+        self._end(Closed(code, reason))
+
+    # -- messages in fragments, and compressed ones -----------------------------------------
+
+    def _give_to_library(self, first: int, frame: bytes) -> Message | None:
         protocol = self._protocol
+        if first & 0x0F:
+            self._compressed = bool(first & _COMPRESSED)
+        if self._deflate is not None:
+            self._deflate.room = self._max_size - self._size
         protocol.receive_data(frame)
         message = None
         for event in protocol.events_received():
-            assert not isinstance(event, str)
-            message = self._on_frame(event)  # type: ignore[arg-type]
+            message = self._on_data(event)  # type: ignore[arg-type]
         self._take_replies()
-        if protocol.parser_exc is not None and self.closed is None:
+        if protocol.parser_exc is not None:
             sent = protocol.close_sent
-            self._end(Closed(sent.code, sent.reason) if sent else Closed(ABNORMAL, ""))
+            self._end(Closed(int(sent.code), sent.reason) if sent else Closed(ABNORMAL, ""))
         return message
-
-    def _on_frame(self, frame: Frame) -> Message | None:
-        if frame.opcode is Opcode.PONG:
-            self.pongs += 1
-            return None
-        if frame.opcode is Opcode.CLOSE:
-            received = self._protocol.close_rcvd
-            assert received is not None
-            self._end(Closed(int(received.code), received.reason))
-            return None
-        if frame.opcode is Opcode.PING:
-            return None
-        return self._on_data(frame)
 
     def _on_data(self, frame: Frame) -> Message | None:
         data = bytes(frame.data)
@@ -269,7 +324,7 @@ class WebSocketMachine:
             self._text = frame.opcode is Opcode.TEXT
             if frame.fin:
                 return self._decode(data) if self._text else data
-            self._parts = []
+            self._parts = io.StringIO() if self._text else io.BytesIO()
             self._decoder = codecs.getincrementaldecoder("utf-8")() if self._text else None
         assert self._parts is not None
         self._size += len(data)
@@ -278,12 +333,11 @@ class WebSocketMachine:
             part = self._decode(data, self._decoder, final=frame.fin)
             if part is None:
                 return None
-        if part:  # a million empty fragments are nothing
-            self._parts.append(part)  # type: ignore[arg-type]
+        self._parts.write(part)  # type: ignore[arg-type]
         if not frame.fin:
             return None
         parts, self._parts, self._decoder, self._size = self._parts, None, None, 0
-        return "".join(parts) if self._text else b"".join(parts)  # type: ignore[arg-type]
+        return parts.getvalue()
 
     def _decode(
         self, data: bytes, decoder: codecs.IncrementalDecoder | None = None, *, final: bool = True
