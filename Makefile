@@ -11,6 +11,7 @@ EXAMPLE ?= hello
 BIND    ?= 127.0.0.1:8000
 OPTIONS ?=
 PYTEST_ARGS ?=
+CONFORMANCE_ARGS ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -22,10 +23,10 @@ TOML = $(addprefix --config ,$(wildcard examples/$(EXAMPLE)/trioserve.toml))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast lint format coverage bench clean
+.PHONY: help run test test-fast lint format coverage conformance bench clean
 
 help: ## What there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 \2/p' Makefile | awk '{ printf "%s %-10s", $$1, $$2; $$1 = $$2 = ""; print }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 \2/p' Makefile | awk '{ printf "%s %-11s", $$1, $$2; $$1 = $$2 = ""; print }'
 
 run: $(VENV)/examples.stamp ## An example on 127.0.0.1:8000 (EXAMPLE=hello BIND=… OPTIONS=…)
 	$(BIN)/trioserve $(APP) $(TOML) --bind $(BIND) $(OPTIONS)
@@ -51,6 +52,9 @@ coverage: $(VENV)/dev.stamp ## Lines and branches that no test reaches, processe
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+conformance: $(VENV)/dev.stamp ## The 517 cases of the Autobahn test suite, over each WebSocket engine
+	$(BIN)/python -m tests.conformance.autobahn $(CONFORMANCE_ARGS)
 
 bench: ## Measure against other servers, in .venv-bench (docs/benchmarking.md)
 	$(PYTHON) benchmarks/run.py

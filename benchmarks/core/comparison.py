@@ -14,30 +14,36 @@ from benchmarks.core.statistics import Spread, best, ratios, spread
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from benchmarks.core.rounds import Round, Workload
+    from benchmarks.core.rounds import Job, Round
     from benchmarks.core.servers import Server
 
 US = "trioserve"
-COLUMNS = ("server", "requests/s", "x requests/s", "CPU µs/request", "x CPU")
 #: What wrk says of latencies: heading → attribute of a measurement; and what h2load does.
 PERCENTILES = {"p50 ms": "p50_ms", "p99 ms": "p99_ms"}
 MEAN_AND_MAX = {"mean ms": "mean_ms", "max ms": "max_ms"}
+#: How busy the load generator was, where it says so.
+LOAD_SHARE = {"load CPU %": "load_percent"}
 
 
 def load_table(
-    workload: Workload,
+    workload: Job,
     servers: Sequence[Server],
     rounds: Sequence[Round],
-    latencies: Mapping[str, str] = PERCENTILES,
+    more: Mapping[str, str] = PERCENTILES,
+    unit: str = "request",
 ) -> Table:
-    """Draws one workload: a row a server, with its ratios to trioserve where that was measured."""
-    rows = [_row(workload.name, server, rounds, latencies.values()) for server in servers]
-    return Table(workload.title, (*COLUMNS, *latencies, "errors"), rows)
+    """Draws one workload: a row a server, with its ratios to trioserve where that was measured.
+
+    Args:
+        more: headings of further columns → attributes of a measurement.
+        unit: what is counted.
+    """
+    columns = ("server", f"{unit}s/s", f"x {unit}s/s", f"CPU µs/{unit}", "x CPU", *more, "errors")
+    rows = [_row(workload.name, server, rounds, more.values()) for server in servers]
+    return Table(workload.title, columns, rows)
 
 
-def _row(
-    workload: str, server: Server, rounds: Sequence[Round], latencies: Iterable[str]
-) -> list[str]:
+def _row(workload: str, server: Server, rounds: Sequence[Round], more: Iterable[str]) -> list[str]:
     def of(attribute: str) -> Spread | None:
         return spread(figures(rounds, workload, server.name, attribute))
 
@@ -50,7 +56,7 @@ def _row(
         over("per_second"),
         show(of("cpu_us"), 1),
         over("cpu_us"),
-        *(show(of(attribute), 2) for attribute in latencies),
+        *(show(of(attribute), 2) for attribute in more),
         errors(rounds, workload, server.name),
     ]
 

@@ -43,7 +43,11 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """One run of a load generator; latencies in milliseconds, None where it reports none."""
+    """One run of a load generator; latencies in milliseconds, None where it reports none.
+
+    Attributes:
+        load_percent: the generator's own CPU time, in percent of a core; at 100 it is what is slow.
+    """
 
     requests: int
     per_second: float
@@ -52,6 +56,7 @@ class LoadResult:
     errors: int
     mean_ms: float | None = None
     max_ms: float | None = None
+    load_percent: float | None = None
 
 
 def run_wrk(url: str, *, connections: int, seconds: int, script: Path | None = None) -> LoadResult:

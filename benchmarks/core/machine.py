@@ -16,6 +16,9 @@ PACKAGES = (
     "trio",
     "httptools",
     "h11",
+    "websockets",
+    "wsproto",
+    "trio-websocket",
     "h2",
     "jh2",
     "uvicorn",
@@ -60,7 +63,10 @@ def cpu_model(cpuinfo: str) -> str:
 
 def wrk_version() -> str:
     """Asks wrk, which says its version and then fails, since it was given no address."""
-    done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, timeout=5, check=False)
+    try:
+        done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, timeout=5, check=False)
+    except FileNotFoundError:
+        return "absent"
     words = (done.stdout + done.stderr).split()
     return words[1] if words[:1] == ["wrk"] and len(words) > 1 else "unknown"
 

@@ -27,6 +27,7 @@ class Measurement:
         errors: failed requests among them.
         p50_ms, p99_ms, mean_ms, max_ms: latencies; which of them there are is the load generator's
             business.
+        load_percent: see LoadResult.
     """
 
     requests: int
@@ -37,6 +38,7 @@ class Measurement:
     errors: int
     mean_ms: float | None = None
     max_ms: float | None = None
+    load_percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +75,5 @@ def measure(target: RunningServer, load: Callable[[], LoadResult]) -> Outcome:
         result.errors,
         result.mean_ms,
         result.max_ms,
+        result.load_percent,
     )

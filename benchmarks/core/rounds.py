@@ -12,7 +12,7 @@ import contextlib
 import http.client
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.core.load import LoadResult, run_wrk
 from benchmarks.core.measure import Failure, Measurement, Outcome, measure
@@ -31,9 +31,27 @@ if TYPE_CHECKING:
 Round = dict[str, dict[str, Outcome]]
 
 
+class Job(Protocol):
+    """One thing that clients do, over whatever protocol.
+
+    Attributes:
+        name: key in results.json.
+        title: heading in the tables.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    def turn(self, target: RunningServer, options: Options) -> Outcome:
+        """One server's turn: what it answers is checked, a warm-up, the measurement."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One thing that clients do.
+    """One request of HTTP that clients make again and again; a Job.
 
     Attributes:
         name: key in results.json.
@@ -68,11 +86,26 @@ class Workload:
         url = f"http://127.0.0.1:{port}{self.path}"
         return run_wrk(url, connections=self.connections, seconds=seconds, script=self.script)
 
+    def turn(self, target: RunningServer, options: Options) -> Outcome:
+        """See Job."""
+        try:
+            body = self.fetch(target.port)
+        except (OSError, http.client.HTTPException) as exc:
+            return Failure(f"no right response ({exc})")
+        if not self.is_right(body):
+            return Failure(f"wrong response ({len(body)} bytes)")
+
+        def load(seconds: int, per_second: float | None = None) -> Outcome:
+            return measure(target, lambda: self.load(target.port, seconds, per_second))
+
+        warm = load(options.warm_up_seconds)
+        return warm if isinstance(warm, Failure) else load(options.seconds, warm.per_second)
+
 
 def run_rounds(
     app: str,
     servers: Sequence[Server],
-    workloads: Sequence[Workload],
+    workloads: Sequence[Job],
     options: Options,
     start: Callable[[Server, str], AbstractContextManager[RunningServer]] = running,
 ) -> list[Round]:
@@ -92,7 +125,10 @@ def run_rounds(
             fleet = {server.name: _start(stack, server, start(server, app)) for server in order}
             for workload in workloads:
                 for server in order:
-                    outcome = _turn(fleet[server.name], workload, options)
+                    target = fleet[server.name]
+                    outcome = (
+                        target if isinstance(target, Failure) else workload.turn(target, options)
+                    )
                     outcomes[workload.name][server.name] = outcome
                     where = f"round {number + 1}/{options.rounds}, {workload.name}"
                     progress(f"{where}, {server.name}: {describe(outcome)}")
@@ -113,7 +149,7 @@ def describe(outcome: Outcome) -> str:
     if isinstance(outcome, Failure):
         return outcome.failure
     errors = f", {outcome.errors} errors" if outcome.errors else ""
-    return f"{outcome.per_second:,.0f} req/s, {outcome.cpu_us:.1f} µs CPU a request{errors}"
+    return f"{outcome.per_second:,.0f}/s, {outcome.cpu_us:.1f} µs CPU each{errors}"
 
 
 def progress(line: str) -> None:
@@ -129,21 +165,3 @@ def _start(
     except StartError as exc:
         progress(f"{server.name}: {exc}: {exc.log}")
         return Failure(str(exc))
-
-
-def _turn(target: RunningServer | Failure, workload: Workload, options: Options) -> Outcome:
-    """One server's turn: one request that is checked, a warm-up, the measurement."""
-    if isinstance(target, Failure):
-        return target
-    try:
-        body = workload.fetch(target.port)
-    except (OSError, http.client.HTTPException) as exc:
-        return Failure(f"no right response ({exc})")
-    if not workload.is_right(body):
-        return Failure(f"wrong response ({len(body)} bytes)")
-
-    def load(seconds: int, per_second: float | None = None) -> Outcome:
-        return measure(target, lambda: workload.load(target.port, seconds, per_second))
-
-    warm = load(options.warm_up_seconds)
-    return warm if isinstance(warm, Failure) else load(options.seconds, warm.per_second)

@@ -53,7 +53,7 @@ HYPERCORN = "-k %s -w 1 --bind {bind} --log-level warning {app}"
 GUNICORN = "-k asgi -w 1 --bind {bind} --no-control-socket --log-level warning {app}"
 GUNICORN_HTTP2 = "--http-protocols h2,h1 --http2-cleartext prior-knowledge "
 GRANIAN = (
-    "--interface asgi --http %s --no-ws --workers 1 --runtime-threads 1"
+    "--interface asgi --http %s --%s --workers 1 --runtime-threads 1"
     " --host 127.0.0.1 --port {port} --no-access-log --log-level warning {app}"
 )
 
@@ -85,7 +85,7 @@ SERVERS = {
         Server("hypercorn-trio", "hypercorn -k trio", "hypercorn", HYPERCORN % "trio"),
         Server("anycorn-trio", "anycorn -k trio", "anycorn", HYPERCORN % "trio"),
         Server("gunicorn-asgi", "gunicorn -k asgi", "gunicorn", GUNICORN),
-        Server("granian", "granian", "granian", GRANIAN % "1"),
+        Server("granian", "granian", "granian", GRANIAN % ("1", "no-ws")),
         # For HTTP/2 only, with those above that take both from one port.
         *(
             Server(
@@ -111,9 +111,29 @@ SERVERS = {
             "granian-http2",
             "granian",
             "granian",
-            GRANIAN % "2",
+            GRANIAN % ("2", "no-ws"),
             tls="--ssl-certificate {cert} --ssl-keyfile {key}",
         ),
+        # For WebSocket only, with those above that have one implementation of it, and always.
+        Server(
+            "trioserve-trio-websocket",
+            "trioserve --websocket-engine trio-websocket",
+            "trioserve",
+            "--websocket-engine trio-websocket " + TRIOSERVE % "httptools",
+        ),
+        *(
+            Server(
+                f"uvicorn-{library}",
+                f"uvicorn, {label}, uvloop",
+                "uvicorn",
+                f"--ws {option} " + UVICORN % ("httptools", "uvloop"),
+            )
+            for library, label, option in (
+                ("websockets", "websockets sans-IO", "websockets-sansio"),
+                ("wsproto", "wsproto", "wsproto"),
+            )
+        ),
+        Server("granian-websocket", "granian", "granian", GRANIAN % ("1", "ws")),
     )
 }
 

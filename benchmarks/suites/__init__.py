@@ -23,12 +23,23 @@ from benchmarks.suites import (
     plaintext,
     starlette,
     start,
+    websocket,
 )
 
 DIRTY = (dirty_calls, dirty_payloads, dirty_streams, dirty_stash, dirty_memory, dirty_codec)
 SUITES = {
     module.SUITE.name: module.SUITE
-    for module in (plaintext, starlette, http2, http2_profiles, idle, memory, start, *DIRTY)
+    for module in (
+        plaintext,
+        starlette,
+        http2,
+        http2_profiles,
+        websocket,
+        idle,
+        memory,
+        start,
+        *DIRTY,
+    )
 }
 #: Names on the command line that stand for several suites.
 GROUPS = {"dirty": [module.SUITE.name for module in DIRTY]}

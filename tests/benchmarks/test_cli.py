@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from benchmarks import cli
 from benchmarks.core import results
 from benchmarks.core.environment import fingerprint, missing_tool
-from benchmarks.core.machine import cpu_model
+from benchmarks.core.machine import cpu_model, h2load_version, wrk_version
 from benchmarks.core.options import QUICK, Options
 from benchmarks.suites import GROUPS, SUITES
 
@@ -108,3 +109,15 @@ def test_the_processor_is_named_where_linux_names_it() -> None:
         "Some CPU @ 2 GHz"
     )
     assert cpu_model("processor\t: 0\n") != ""
+
+
+def test_a_suite_that_needs_no_tool_runs_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert missing_tool(SUITES["websocket"].tools) == ""
+    assert (wrk_version(), h2load_version()) == ("absent", "absent")

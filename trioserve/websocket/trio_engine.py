@@ -11,13 +11,14 @@ it: permessage-deflate, and a Close frame that says what a client did wrong.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 import trio_websocket
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection
 from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 from wsproto.utilities import LocalProtocolError
 
 from trioserve.errors import ClientDisconnectedError
@@ -118,7 +119,11 @@ class _Connection(Connection):
 
 
 class _Deflate(PerMessageDeflate):
-    """With both sides' windows as they were agreed on."""
+    """With both sides' windows as they were agreed on.
+
+    And with control frames passed by: the library takes one between two fragments for the end of
+    their message.
+    """
 
     def __init__(self, deflate: Deflate) -> None:
         super().__init__(
@@ -128,6 +133,21 @@ class _Deflate(PerMessageDeflate):
             deflate.server_max_window_bits,
         )
         self._enabled = True
+        self._control = False
+
+    def frame_inbound_header(
+        self, proto: Any, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        self._control = opcode.iscontrol()
+        if self._control and not rsv.rsv1:
+            return RsvBits(True, False, False)
+        return super().frame_inbound_header(proto, opcode, rsv, payload_length)
+
+    def frame_inbound_payload_data(self, proto: Any, data: bytes) -> bytes | CloseReason:
+        return data if self._control else super().frame_inbound_payload_data(proto, data)
+
+    def frame_inbound_complete(self, proto: Any, fin: bool) -> bytes | CloseReason | None:
+        return None if self._control else super().frame_inbound_complete(proto, fin)
 
 
 class TrioEngine:
