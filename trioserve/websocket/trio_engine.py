@@ -147,7 +147,12 @@ class _Deflate(PerMessageDeflate):
         return data if self._control else super().frame_inbound_payload_data(proto, data)
 
     def frame_inbound_complete(self, proto: Any, fin: bool) -> bytes | CloseReason | None:
-        return None if self._control else super().frame_inbound_complete(proto, fin)
+        if self._control:
+            return None
+        rest = super().frame_inbound_complete(proto, fin)
+        if self._decompressor is not None and self._decompressor.eof:
+            self._decompressor = None  # a stream that has ended (RFC 7692 section 7.2.1)
+        return rest
 
 
 class TrioEngine:

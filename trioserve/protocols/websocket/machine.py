@@ -118,7 +118,7 @@ class WebSocketMachine:
         self._pos = 0  # where in the buffer the next frame begins
         self._pieces: list[bytes | bytearray] = []  # of a frame that isn't there in full
         self._missing = 0  # bytes of it that have not come
-        self._parts: io.StringIO | io.BytesIO | None = None  # of a message in fragments
+        self._parts: io.BytesIO | None = None  # of a message in fragments
         self._text = False
         self._compressed = False
         self._size = 0
@@ -324,23 +324,23 @@ class WebSocketMachine:
             self._text = frame.opcode is Opcode.TEXT
             if frame.fin:
                 return self._decode(data) if self._text else data
-            self._parts = io.StringIO() if self._text else io.BytesIO()
+            self._parts = io.BytesIO()
             self._decoder = codecs.getincrementaldecoder("utf-8")() if self._text else None
         assert self._parts is not None
         self._size += len(data)
-        part: Message | None = data
-        if self._decoder is not None:
-            part = self._decode(data, self._decoder, final=frame.fin)
-            if part is None:
-                return None
-        self._parts.write(part)  # type: ignore[arg-type]
+        # An object for each fragment would need many times their size. Decoding shows here what
+        # is no UTF-8 before the rest has come; the text is made of the whole.
+        if self._decoder is not None and self._decode(data, self._decoder, frame.fin) is None:
+            return None
+        self._parts.write(data)
         if not frame.fin:
             return None
-        parts, self._parts, self._decoder, self._size = self._parts, None, None, 0
-        return parts.getvalue()
+        whole = self._parts.getvalue()
+        self._parts, self._decoder, self._size = None, None, 0
+        return str(whole, "utf-8") if self._text else whole
 
     def _decode(
-        self, data: bytes, decoder: codecs.IncrementalDecoder | None = None, *, final: bool = True
+        self, data: bytes, decoder: codecs.IncrementalDecoder | None = None, final: bool = True
     ) -> str | None:
         try:
             return str(data, "utf-8") if decoder is None else decoder.decode(data, final)
