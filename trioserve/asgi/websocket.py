@@ -216,6 +216,10 @@ class WebSocketExchange:
 
     def _start_denial(self, message: Message) -> None:
         status = check_status(message.get("status"))
+        if status < 300:
+            raise AppProtocolError(
+                f"a denial has a status of 300 or more, got {status}: over HTTP/2 the others accept"
+            )
         headers = list(message.get("headers", ()))
         self.headers, self.status = headers, status
         self._row = _DENIAL

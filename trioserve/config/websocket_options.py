@@ -93,5 +93,7 @@ class WebSocketOptions:
             self.websocket_handshake_timeout,
             self.websocket_ping_interval,
             self.websocket_ping_timeout,
+            self.websocket_close_timeout,
+            self.websocket_send_timeout,
         )
         return [timeout for timeout in timeouts if timeout]

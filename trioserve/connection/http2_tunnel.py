@@ -189,7 +189,8 @@ class Http2Tunnel(Http2Stream):
         return None if self.peer is Peer.PRESENT else b""
 
     def remind(self) -> None:
-        """See Pipe. Never needed: what can be taken is bounded by the window."""
+        """See Pipe."""
+        trio.lowlevel.current_trio_token().run_sync_soon(self._tell, idempotent=True)
 
     def interrupt(self) -> None:
         """See Pipe."""
@@ -202,6 +203,15 @@ class Http2Tunnel(Http2Stream):
         self._check_reachable()
         return self._send_data(data, last=False)
 
+    async def _wait_for_room(self, size: int) -> None:
+        """See Http2Output: half a message can't be taken back."""
+        try:
+            await super()._wait_for_room(size)
+        except trio.Cancelled:
+            if self._out:
+                self.abort()
+            raise
+
     def write_all(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
         """See Pipe."""
         return self.write(b"".join(pieces))
@@ -210,11 +220,11 @@ class Http2Tunnel(Http2Stream):
         """See Pipe: the connection's writer puts together whatever there is."""
         return self.write_all(pieces)
 
-    def post(self, data: bytes) -> bool:
+    def post(self, data: bytes, *, urgent: bool = False) -> bool:
         """See Pipe."""
         if self.gone or self.ended:
             return True
-        if self._out_size > 2 * HIGH_WATER:
+        if self._out_size > 2 * HIGH_WATER and not urgent:
             return False
         self._put(data, last=False)
         return True
@@ -242,6 +252,16 @@ class Http2Tunnel(Http2Stream):
         self.stall_timeout = shared.websocket_send_timeout
         self.session.exchange.status = 200
         return self._writer.pause(0)
+
+    @property
+    def has_begun(self) -> bool:
+        """See Opening."""
+        return self.response.started or self.ended
+
+    def release(self) -> None:
+        """See Opening: as TCP's FIN (RFC 8441 section 5)."""
+        if not self.gone and not self.ended:
+            self._put(b"", last=True)
 
     def refuse(self, status: int, reason: str) -> None:
         """See Opening."""

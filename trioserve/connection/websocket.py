@@ -10,8 +10,9 @@ wait for      ends
 ============  ===================================================================================
 accept        websocket_handshake_timeout after the upgrade: the application is cancelled, 503
 a pong        websocket_ping_timeout after our ping, if nothing at all came since: it is given up
-Close         websocket_close_timeout after ours, once the application has ended
-the end       asgi_disconnect_grace_period after it is closed: the application is cancelled
+Close         websocket_close_timeout after ours
+the end       asgi_disconnect_grace_period after the client has closed it, or the server: the
+              application is cancelled. One that has closed it itself may go on
 ============  ===================================================================================
 
 Border: whatever an application raises ends here, logged once.
@@ -78,6 +79,13 @@ class Opening(Protocol):
     def send_body(self, body: bytes, more: bool, trailers: bool) -> Awaitable[None] | None:
         """More of its body."""
 
+    @property
+    def has_begun(self) -> bool:
+        """Something of an answer has left."""
+
+    def release(self) -> None:
+        """Nothing more is sent or read: ends what is below, in order, without waiting for it."""
+
     def take_unread(self) -> bytes:
         """What has come after the handshake."""
 
@@ -122,6 +130,8 @@ class WebSocketSession:
         self._accept_by = self._began + (config.websocket_handshake_timeout or math.inf)
         self._ping_at = math.inf
         self._pong_by = math.inf
+        self._close_by = math.inf
+        self._released = False
         self.closed = _UNKNOWN
         self._over = False  # nothing is received any more
         self.broken = False
@@ -161,6 +171,7 @@ class WebSocketSession:
                 else:
                     await self._answer_after(failed)
         finally:
+            exchange.complete()  # what a task left behind sends now is told so
             self._engine = None
             outcomes.log_access(self._shared, exchange, self._began, has_body=True)
 
@@ -170,13 +181,13 @@ class WebSocketSession:
         if exchange.response_complete or exchange.disconnected:
             self.broken = not exchange.response_complete
             return
-        if exchange.response_started:
+        if self._opening.has_begun:
             if not failed:
                 outcomes.log_return(exchange)
             exchange.disconnect(unreachable=True)
             self.broken = True  # the end of a denial's body is never faked
             return
-        if self.scope.cancelled_caught:
+        if self._is_late or self.scope.cancelled_caught:
             what = "the application did not answer in time" if self._is_late else "it was cancelled"
             waiting = self._refuse(503, what)
         else:
@@ -191,11 +202,15 @@ class WebSocketSession:
         assert self._engine is not None
         if not self._over:
             self._end(Closed(INTERNAL_ERROR if failed else NORMAL, ""))
-        timeout = self._shared.config.websocket_close_timeout or math.inf
-        with trio.move_on_after(timeout) as closing:
-            await self._engine.finish()
-        if closing.cancelled_caught:
-            _log.info("a WebSocket's client sent no Close frame within %g s", timeout)
+        if not self._released:
+            with trio.move_on_at(self._close_by) as closing:
+                await self._engine.finish()
+            if closing.cancelled_caught:
+                self._log_no_close()
+
+    def _log_no_close(self) -> None:
+        timeout = self._shared.config.websocket_close_timeout
+        _log.info("a WebSocket's client sent no Close frame within %g s", timeout)
 
     # -- the carrier ------------------------------------------------------------------------
 
@@ -237,6 +252,9 @@ class WebSocketSession:
         self._over = True
         self.closed = closed
         self._ping_at = self._pong_by = math.inf
+        if timeout := self._shared.config.websocket_close_timeout:
+            self._close_by = self._shared.now() + timeout
+            self._opening.note_deadline(self._close_by)
         self._engine.close(closed.code, closed.reason)
 
     def refuse(self, status: int, reason: str) -> Awaitable[None] | None:
@@ -276,6 +294,14 @@ class WebSocketSession:
             self.closed = closed
             self._ping_at = self._pong_by = math.inf
             self._leave()
+        self._release()
+
+    def _release(self) -> None:
+        """The client needn't wait for the end of the application (RFC 6455 section 7.1.1)."""
+        self._close_by = math.inf
+        if not self._released and self._accepted:
+            self._released = True
+            self._opening.release()
 
     def _leave(self) -> None:
         """From now on the application has its grace."""
@@ -287,7 +313,22 @@ class WebSocketSession:
     # -- from outside -----------------------------------------------------------------------
 
     def on_activity(self) -> None:
-        """From the pipe: bytes come that nobody waits for, or the peer goes."""
+        """From the pipe: bytes come that nobody waits for, or the peer goes.
+
+        *Errors handled here*: what fails in here is this WebSocket's alone.
+        """
+        try:
+            self._on_activity()
+        except Exception:  # a connection's border: the caller serves all of them
+            self._fail()
+
+    def _fail(self) -> None:
+        _log.exception("a WebSocket failed inside the server")
+        self.broken = True
+        self._pipe.abort()
+        self._leave()
+
+    def _on_activity(self) -> None:
         if self._engine is not None and self._accepted:
             self._engine.on_activity()
         elif not self._accepted and self._pipe.peer is not Peer.PRESENT:
@@ -296,10 +337,19 @@ class WebSocketSession:
     @property
     def deadline(self) -> float:
         """See above."""
-        return min(self._accept_by, self._ping_at, self._pong_by)
+        return min(self._accept_by, self._ping_at, self._pong_by, self._close_by)
 
     def expire(self, now: float) -> None:
-        """A deadline has passed."""
+        """A deadline has passed. *Errors handled here*: as in on_activity."""
+        try:
+            self._expire(now)
+        except Exception:  # a connection's border: the caller serves all of them
+            self._fail()
+
+    def _expire(self, now: float) -> None:
+        if self._close_by <= now:
+            self._log_no_close()
+            self._release()
         if self._accept_by <= now:
             self._accept_by = math.inf
             self._is_late = True
@@ -309,8 +359,8 @@ class WebSocketSession:
         if self._ping_at <= now and self._engine is not None:
             config = self._shared.config
             self._ping_at = now + config.websocket_ping_interval
-            self._engine.heard = False
             if self._pong_by == math.inf and config.websocket_ping_timeout:
+                self._engine.heard = False
                 self._pong_by = now + config.websocket_ping_timeout
             self._engine.ping(_PING)
 
@@ -325,8 +375,9 @@ class WebSocketSession:
             return
         reason = f"no pong came within {timeout:g} s"
         _log.info("a WebSocket is closed: %s", reason)
-        engine.close(INTERNAL_ERROR, reason)
-        self.on_closed(Closed(ABNORMAL, reason))
+        self._end(Closed(INTERNAL_ERROR, reason))
+        self.closed = Closed(ABNORMAL, reason)
+        self._leave()
 
     def drain(self) -> None:
         """The server is stopping: clients may come back to whatever is started in its place."""

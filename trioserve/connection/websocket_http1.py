@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from trioserve.asgi.background import contain
 from trioserve.asgi.extension import TrioExtension
 from trioserve.asgi.websocket import WebSocketExchange
@@ -54,6 +56,7 @@ class WebSocketConnection:
         assert wire.handshake is not None
         self._handshake = handshake = wire.handshake
         self._on_closed = on_closed
+        self._ending: trio.Event | None = None
         wire.take_over(self)
         self._session = session = WebSocketSession(shared, wire.transport, self, handshake)
         extensions: dict[str, Any] = {
@@ -70,23 +73,35 @@ class WebSocketConnection:
 
         *Cancellation*: the application is cancelled, and the connection closed at once.
         """
-        session, wire = self._session, self._wire
         try:
-            await session.run()
-            wire.ending = True
-            if not session.broken:
-                await wire.linger()
+            await self._session.run()
+            await self._end()
         except BaseException as exc:
             failure = contain(exc)
             if failure is not None:
                 _log.error("a connection failed inside the server", exc_info=failure)
         finally:
-            if session.broken:
-                wire.transport.abort()
             try:
-                await close_contained(wire.transport)
+                await close_contained(self._wire.transport)
             finally:
                 self._on_closed(self)
+
+    async def _end(self) -> None:
+        """The end of the connection, as its client sees it; whoever calls it first does it."""
+        if self._ending is not None:
+            await self._ending.wait()
+            return
+        self._ending = trio.Event()
+        wire = self._wire
+        wire.ending = True
+        try:
+            if self._session.broken:
+                wire.transport.abort()
+            else:
+                await wire.linger()
+            await close_contained(wire.transport)
+        finally:
+            self._ending.set()
 
     # -- Opening ----------------------------------------------------------------------------
 
@@ -99,6 +114,15 @@ class WebSocketConnection:
         transport.write_timeout = self._shared.websocket_send_timeout
         self._exchange.status = 101
         return waiting
+
+    @property
+    def has_begun(self) -> bool:
+        """See Opening."""
+        return self._wire.encoder.started
+
+    def release(self) -> None:
+        """See Opening: the application goes on, and its connection ends."""
+        self._shared.background.nursery.start_soon(self._end)
 
     async def refuse(self, status: int, reason: str) -> None:
         """See Opening."""

@@ -102,11 +102,14 @@ class Transport(Protocol):
         What keeps such pieces from leaving later is told by the next write.
         """
 
-    def post(self, data: bytes) -> bool:
-        """Writes a little soon, whole and in order, without anybody who waits for it.
+    def post(self, data: bytes, *, urgent: bool = False) -> bool:
+        """Writes a little soon, whole, between two messages, without anybody who waits for it.
+
+        Args:
+            urgent: even if too much was posted before.
 
         Returns:
-            False, and nothing is written, where POST_SIZE bytes wait to be written already.
+            False, and nothing is written, where POST_SIZE bytes that were posted wait already.
         """
 
     def skip(self, size: int) -> None:

@@ -104,6 +104,8 @@ class ReadinessWatcher:
                 rest = writer.flush()
                 if rest is not None:
                     nursery.start_soon(_finish, rest)
+            if self._unflushed:  # a flush has made something new: others have their turn first
+                await trio.lowlevel.checkpoint()
 
     def _stop_flushing(self, _: object) -> trio.lowlevel.Abort:
         self._flusher = None

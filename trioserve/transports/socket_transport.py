@@ -84,9 +84,9 @@ class SocketTransport:
 
     __slots__ = (
         "_pending",
+        "_posted_size",
         "_reader",
         "_recv",
-        "_remind",
         "_send",
         "_sock",
         "_unyielded",
@@ -122,7 +122,7 @@ class SocketTransport:
         self._write_lock: trio.Lock | None = None
         self._reader: trio.lowlevel.Task | None = None
         self._unyielded = 0
-        self._remind = False
+        self._posted_size = 0  # bytes of _pending that post() has put there, at the most
         self._pending: list[Piece] = []  # put off by write_soon; they go before all else
         self.peer = Peer.PRESENT
         self.readable = True  # a client rarely connects without sending at once
@@ -191,8 +191,10 @@ class SocketTransport:
 
     def remind(self) -> None:
         """See Transport."""
-        self._remind = True
-        self._watcher.flush_soon(self)
+        trio.lowlevel.current_trio_token().run_sync_soon(self._call_on_activity, idempotent=True)
+
+    def _call_on_activity(self) -> None:
+        self.on_activity()
 
     def _note_received(self, size: int) -> None:
         self._unyielded += size
@@ -256,6 +258,7 @@ class SocketTransport:
 
     def _take_pending(self) -> list[Piece]:
         pending, self._pending = self._pending, []
+        self._posted_size = 0
         return pending
 
     def _write_pieces(self, pieces: Sequence[Piece]) -> Awaitable[None] | None:
@@ -291,26 +294,26 @@ class SocketTransport:
         self._pending += pieces
         return None
 
-    def post(self, data: bytes) -> bool:
+    def post(self, data: bytes, *, urgent: bool = False) -> bool:
         """See Transport."""
         if self.peer is _LOST:
             return True
+        if self._posted_size >= POST_SIZE and not urgent:
+            return False
         if not self._pending:
             self._watcher.flush_soon(self)
-        elif sum(map(len, self._pending)) >= POST_SIZE:
-            return False
         self._pending.append(data)
+        self._posted_size += len(data)
         return True
 
     def flush(self) -> Awaitable[None] | None:
         """From the watcher: what write_soon has put off, if no other write has taken it along."""
-        if self._remind:
-            self._remind = False
-            self.on_activity()
         if self._pending and self.peer is not _LOST and not self._is_writing():
             try:
                 sent = self._sock.sendmsg(self._pending)
                 self._pending = [*_after(self._pending, sent)]
+                if not self._pending:
+                    self._posted_size = 0
             except BlockingIOError:
                 pass
             except OSError as exc:

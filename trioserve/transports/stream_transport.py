@@ -139,7 +139,11 @@ class StreamTransport:
         return data
 
     def remind(self) -> None:
-        """See Transport. Never needed: what can be taken is bounded by READ_AHEAD_SIZE."""
+        """See Transport."""
+        trio.lowlevel.current_trio_token().run_sync_soon(self._call_on_activity, idempotent=True)
+
+    def _call_on_activity(self) -> None:
+        self.on_activity()
 
     def has_arrived(self) -> bool:
         """See Transport."""
@@ -175,7 +179,7 @@ class StreamTransport:
         """See Transport. At once: a Trio stream may be written to by one task only."""
         return self._write(b"".join(pieces))
 
-    def post(self, data: bytes) -> bool:
+    def post(self, data: bytes, *, urgent: bool = False) -> bool:
         """See Transport."""
         if self.peer is Peer.LOST:
             return True
@@ -183,7 +187,7 @@ class StreamTransport:
             if self._start_soon is None:
                 raise RuntimeError("this transport was made without a nursery for post()")
             self._start_soon(self._write_posted)
-        elif sum(map(len, self._posted)) >= POST_SIZE:
+        elif not urgent and sum(map(len, self._posted)) >= POST_SIZE:
             return False
         self._posted.append(data)
         return True

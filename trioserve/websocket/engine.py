@@ -2,7 +2,7 @@
 """The face of a WebSocket engine: frames and the closing handshake, over a pipe.
 
 An engine knows RFC 6455 from the end of the opening handshake on. When to ping, how long to wait
-and what the application is told is policy, and stands in session.py. There are two engines:
+and what the application is told is policy, and stands in connection/websocket.py. Two engines:
 
 ==================  =========================================================================
 sansio_engine.py    a shell of our own on the sans-IO protocol of ``websockets``: no task
@@ -40,7 +40,8 @@ class Engine(Protocol):
 
     Attributes:
         heard: bytes have come; whoever reads it sets it back.
-        stalled: nothing is read, since the application takes nothing.
+        stalled: a pong may be late for a reason that isn't the client's: messages wait for the
+            application before it, or our own go on before the ping.
     """
 
     heard: bool

@@ -41,8 +41,12 @@ class Pipe(Protocol):
     def write_soon(self, pieces: Sequence[bytes]) -> Awaitable[None] | None:
         """As write_all, but what is written in one step of all tasks leaves together."""
 
-    def post(self, data: bytes) -> bool:
-        """Writes a little, with nobody who waits; False if too much waits already."""
+    def post(self, data: bytes, *, urgent: bool = False) -> bool:
+        """Writes a little, with nobody who waits; False if too much waits already.
+
+        Args:
+            urgent: there is nothing more after it, and it is taken in any case.
+        """
 
     def skip(self, size: int) -> None:
         """Counts towards the next pause."""

@@ -6,8 +6,8 @@ what has come (``on_activity``), and it is taken right there: pings are answered
 is seen while the application is busy. Messages wait in a queue then, and once that is full nothing
 more is read: a slow application slows its own client.
 
-Control frames are posted, since nobody waits for them. They keep their place behind messages that
-wait for a slow client.
+Control frames are posted, since nobody waits for them: they go between the messages that wait for a
+slow client. A Close frame goes after them all.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import contextlib
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
+
+import trio
 
 from trioserve.errors import ClientDisconnectedError
 from trioserve.protocols.websocket.machine import WebSocketMachine
@@ -36,14 +38,13 @@ __all__ = ["SansIOEngine", "open_sansio_engine"]
 QUEUE_SIZE: Final = 64 * 1024
 #: Up to this size a frame is one piece: cheaper than two.
 JOIN_SIZE: Final = 16 * 1024
-#: Bytes that are taken in one go while nobody waits, before other connections have their turn.
-TAKE_SIZE: Final = 256 * 1024
-#: Replies that are kept while messages wait for a slow client. A ping may stay unanswered where a
-#: later one is answered (RFC 6455 section 5.5.3).
-KEPT_REPLIES: Final = 16
+#: Bytes that are taken in one go while nobody waits, before others have their turn.
+TAKE_SIZE: Final = 64 * 1024
 _UNLIMITED: Final = 2**63 - 1
 #: The library logs each connection's end, which is ours to tell.
 _silent: Final = logging.Logger("trioserve.websockets", logging.CRITICAL + 1)
+#: The first byte of a Close frame.
+_CLOSE: Final = 0x88
 _LOST: Final = Peer.LOST
 _PRESENT: Final = Peer.PRESENT
 
@@ -61,6 +62,8 @@ class SansIOEngine:
 
     __slots__ = (
         "_blocked",
+        "_close_frame",
+        "_idle",
         "_listener",
         "_machine",
         "_max_queue",
@@ -85,6 +88,8 @@ class SansIOEngine:
         self._queue: deque[Message] = deque()
         self._queue_size = 0
         self._blocked = 0  # messages that wait for the client
+        self._close_frame = b""  # waits for them
+        self._idle: trio.lowlevel.ParkingLot | None = None  # for the end of another task's read
         self._reading = False
         self._started = False
         self._told = False
@@ -110,6 +115,9 @@ class SansIOEngine:
             if self._queue:
                 message: Message | None = self._queue.popleft()
                 self._queue_size -= len(message)  # type: ignore[arg-type]
+                if not self._queue:
+                    # A pong, or a Close frame, may stand behind what nobody had room for.
+                    self.on_activity()
                 return message
             if machine.closing:
                 return None
@@ -120,12 +128,20 @@ class SansIOEngine:
                 return message
             if machine.closed is not None:
                 return None
-            self._reading = True
-            try:
-                data = await pipe.receive()
-            finally:
-                self._reading = False
-            self._feed(data)
+            if machine.exhausted:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._read()
+
+    async def _read(self) -> None:
+        self._reading = True
+        try:
+            data = await self._pipe.receive()
+        finally:
+            self._reading = False
+            if self._idle is not None:
+                self._idle.unpark_all()
+        self._feed(data)
 
     def _feed(self, data: bytes) -> None:
         if data:
@@ -137,6 +153,10 @@ class SansIOEngine:
     @property
     def stalled(self) -> bool:
         """See Engine."""
+        return bool(self._queue) or self._machine.has_more or self._blocked > 0
+
+    @property
+    def _is_full(self) -> bool:
         return len(self._queue) >= self._max_queue or self._queue_size >= QUEUE_SIZE
 
     def on_activity(self) -> None:
@@ -152,20 +172,20 @@ class SansIOEngine:
         machine = self._machine
         taken = 0
         while machine.closed is None:
-            while not self.stalled and (message := machine.next_message()) is not None:
+            while not self._is_full and (message := machine.next_message()) is not None:
                 if not machine.closing:
                     self._queue.append(message)
                     self._queue_size += len(message)
-            if self.stalled:
+            if self._is_full:
+                return
+            if machine.exhausted or taken >= TAKE_SIZE:
+                self._pipe.remind()
                 return
             data = self._pipe.take()
             if data is None:
                 return
             self._feed(data)
             taken += len(data)
-            if taken >= TAKE_SIZE:
-                self._pipe.remind()
-                return
 
     def _settle(self) -> None:
         """Acts on what the machine has found beside messages."""
@@ -183,15 +203,17 @@ class SansIOEngine:
 
     def _reply(self) -> None:
         replies = self._machine.replies
-        if self._blocked:
-            del replies[:-KEPT_REPLIES]
-            return
-        data = b"".join(replies)
-        replies.clear()
-        if not self._pipe.post(data):
-            # It asks for answers, and doesn't read them.
-            self._machine.lose()
-            self._pipe.abort()
+        if self._machine.closing:
+            self._close_frame += b"".join(one for one in replies if one[0] == _CLOSE)
+            replies[:] = [one for one in replies if one[0] != _CLOSE]
+        if replies:
+            # Where the client doesn't read them, some pings stay without an answer (RFC 6455
+            # section 5.5.3 lets the last one's stand for all).
+            self._pipe.post(b"".join(replies))
+            replies.clear()
+        if self._close_frame and not self._blocked:
+            self._pipe.post(self._close_frame, urgent=True)
+            self._close_frame = b""
 
     # -- what is to be sent -----------------------------------------------------------------
 
@@ -216,8 +238,8 @@ class SansIOEngine:
             await waiting
         finally:
             self._blocked -= 1
-            if not self._blocked and self._machine.replies:
-                self._settle()
+            if self._close_frame:
+                self._reply()
 
     def ping(self, payload: bytes) -> None:
         """See Engine."""
@@ -240,11 +262,12 @@ class SansIOEngine:
             while machine.next_message() is not None:
                 pass
             self._settle()
-            if machine.closed is None:
-                self._reading = True
-                try:
-                    data = await self._pipe.receive()
-                finally:
-                    self._reading = False
-                self._feed(data)
+            if machine.exhausted:
+                await trio.lowlevel.checkpoint()
+            elif self._reading:  # a task that the application has left behind
+                if self._idle is None:
+                    self._idle = trio.lowlevel.ParkingLot()
+                await self._idle.park()
+            elif machine.closed is None:
+                await self._read()
         self._settle()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 import trio_websocket
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import CloseConnection
+from wsproto.events import CloseConnection, Pong
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 from wsproto.utilities import LocalProtocolError
@@ -41,6 +41,8 @@ __all__ = ["TrioEngine", "open_trio_engine"]
 #: Bytes that the library reads at a time. It decompresses them whole, so this bounds a bomb.
 _READ_SIZE: Final = 4096
 _UNLIMITED: Final = 2**63 - 1
+#: Bytes of messages that may wait for the application before nothing more is read.
+_QUEUE_SIZE: Final = 64 * 1024
 
 
 @contextlib.asynccontextmanager
@@ -59,6 +61,7 @@ class _PipeStream(trio.abc.Stream):
     Attributes:
         heard: see Engine.
         is_over: whether the library wants to read no more. It only looks after the next read.
+        is_full: whether the messages that wait for the application are large enough.
     """
 
     def __init__(self, pipe: Pipe) -> None:
@@ -67,11 +70,19 @@ class _PipeStream(trio.abc.Stream):
         self._closed = False
         self.heard = False
         self.is_over: Callable[[], bool] = bool
+        self.is_full: Callable[[], bool] = bool
+        self._room = trio.lowlevel.ParkingLot()
+
+    def go_on(self) -> None:
+        """A message was taken, or none will be."""
+        self._room.unpark_all()
 
     def put_back(self, data: bytes) -> None:
         self._unread = data
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while self.is_full() and not self._closed:
+            await self._room.park()
         while not self._unread:
             if self._closed or self.is_over():
                 raise trio.ClosedResourceError
@@ -100,6 +111,7 @@ class _PipeStream(trio.abc.Stream):
     async def aclose(self) -> None:
         self._closed = True
         self._unread = b""
+        self.go_on()
         self._pipe.interrupt()
         await trio.lowlevel.checkpoint()
 
@@ -108,8 +120,14 @@ class _Connection(Connection):
     """wsproto's connection; the client's errors become Close frames of ours.
 
     wsproto tells of one as if the client had closed the connection, but for its state: in that of a
-    client's Close trio-websocket answers with its code.
+    client's Close trio-websocket answers with its code. And a ping that comes after our own Close
+    has no answer, where trio-websocket would trip over wsproto's refusal of one.
     """
+
+    def send(self, event: Event) -> bytes:
+        if isinstance(event, Pong) and self._state is not ConnectionState.OPEN:
+            return b""
+        return super().send(event)
 
     def events(self) -> Iterator[Event]:  # type: ignore[override]
         for event in super().events():
@@ -179,8 +197,10 @@ class TrioEngine:
             receive_buffer_size=_READ_SIZE,
         )
         self._stream.is_over = lambda: not self._library._reader_running
-        self._max_queue = options.websocket_max_queue
+        waiting = self._library._recv_channel._state.data
+        self._stream.is_full = lambda: sum(map(len, waiting)) >= _QUEUE_SIZE
         self._ended = trio.Event()
+        self._send_lock = trio.Lock()
         self._closing = False
         self._pinging = trio.CancelScope()  # the wait for a pong
         self._ping_count = 0
@@ -199,7 +219,7 @@ class TrioEngine:
     def stalled(self) -> bool:
         """See Engine."""
         statistics = self._library._recv_channel.statistics()
-        return statistics.current_buffer_used >= self._max_queue
+        return statistics.current_buffer_used > 0 or self._send_lock.locked()
 
     def start(self, data: bytes) -> None:
         """See Engine."""
@@ -207,7 +227,6 @@ class TrioEngine:
         self._nursery.start_soon(self._read)
 
     async def _read(self) -> None:
-        # The library answers a ping even where its own Close frame is out, and trips over that.
         with contextlib.suppress(LocalProtocolError):
             await self._library._reader_task()
         self._tell()
@@ -227,7 +246,9 @@ class TrioEngine:
     async def receive(self) -> str | bytes | None:
         """See Engine."""
         try:
-            return _bytes_or_text(await self._library.get_message())
+            message = _bytes_or_text(await self._library.get_message())
+            self._stream.go_on()
+            return message
         except trio_websocket.ConnectionClosed:
             if not self._closing:
                 self._tell()  # its reader is about to end
@@ -239,7 +260,14 @@ class TrioEngine:
 
     async def _send(self, message: str | bytes) -> None:
         try:
-            await self._library.send_message(message)
+            async with self._send_lock:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                try:
+                    # It compresses before it waits: what it has compressed must be sent.
+                    await self._library.send_message(message)
+                except trio.Cancelled:
+                    self._pipe.abort()
+                    raise
         except (trio_websocket.ConnectionClosed, LocalProtocolError) as exc:
             if not self._closing:
                 self._tell()

@@ -63,6 +63,9 @@ _DEFLATE_OVERHEAD: Final = 16
 #: need a hundred times their size.
 _SMALL_SIZE: Final = 512
 
+#: Frames that make no whole message, after which others have their turn: a read has ten thousand.
+FRAMES_A_GO: Final = 128
+
 _SHORT: Final = Struct("!BB").pack
 _MEDIUM: Final = Struct("!BBH").pack
 _LONG: Final = Struct("!BBQ").pack
@@ -85,6 +88,7 @@ class WebSocketMachine:
         closed: how it ended, once the client has closed it or broken the protocol, or is lost.
             Nothing comes any more then.
         closing: it is over, or a Close frame of ours was made: no message may follow it.
+        exhausted: next_message() has stopped for the sake of others; it is to be called again.
     """
 
     __slots__ = (
@@ -102,6 +106,7 @@ class WebSocketMachine:
         "_text",
         "closed",
         "closing",
+        "exhausted",
         "pongs",
         "replies",
     )
@@ -127,6 +132,7 @@ class WebSocketMachine:
         self.pongs = 0
         self.closed: Closed | None = None
         self.closing = False
+        self.exhausted = False
 
     # -- what comes -------------------------------------------------------------------------
 
@@ -165,7 +171,9 @@ class WebSocketMachine:
             self._end(Closed(ABNORMAL, ""))
 
     def next_message(self) -> Message | None:
-        """The next message that is there in full; None if none is, or it is over."""
+        """The next message that is there in full; None if none is, it is over, or ``exhausted``."""
+        self.exhausted = False
+        frames = 0
         while True:
             buffer, pos = self._buffer, self._pos
             available = len(buffer) - pos
@@ -207,10 +215,12 @@ class WebSocketMachine:
                 self._on_control(
                     first & 0x0F, apply_mask(buffer[start + 4 : end], buffer[start : start + 4])
                 )
-                continue
-            message = self._give_to_library(first, buffer[pos:end])
-            if message is not None:
+            elif (message := self._give_to_library(first, buffer[pos:end])) is not None:
                 return message
+            frames += 1
+            if frames == FRAMES_A_GO:
+                self.exhausted = self.has_more
+                return None
 
     def _keep(self, end: int) -> None:
         """A frame ends at ``end`` of the buffer, beyond what has come.
