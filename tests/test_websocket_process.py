@@ -17,6 +17,7 @@ import trio
 import trio_websocket
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.server_process import ServerProcess, serving
 from tests.tls.authority import client_context, write_certificate
@@ -66,11 +67,11 @@ def test_the_client_of_websockets(engine: str, compression: str | None) -> None:
         with connect(
             f"ws://127.0.0.1:{server.port}/",
             compression=compression,
-            subprotocols=["one"],
+            subprotocols=[Subprotocol("one")],
         ) as client:
             assert client.subprotocol == "one"
             for message in ("größer", b"\x00" * 1_000_000, "", ["a", "b", "c"]):
-                client.send(message)  # type: ignore[arg-type]
+                client.send(message)
                 whole = "".join(message) if isinstance(message, list) else message
                 assert client.recv() == whole
             assert client.ping().wait(10)
