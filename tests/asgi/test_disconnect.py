@@ -65,11 +65,11 @@ async def test_receive_yields_http_disconnect_and_a_clean_up_shorter_than_the_gr
         try:
             stage.messages.append(await receive())
         finally:
-            await trio.sleep(server.grace / 3)
+            await trio.sleep(0.1)
             await trio.lowlevel.checkpoint()
             stage.ended.set()
 
-    async with serving(app) as server:
+    async with serving(app, asgi_disconnect_grace_period=8) as server:
         client = await server.connect()
         await client.send(get())
         await stage.left(client, leave)

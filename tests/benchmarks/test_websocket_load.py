@@ -319,11 +319,14 @@ async def test_a_process_of_its_own_makes_one_load_after_the_other() -> None:
 
 async def test_what_the_process_could_not_open_is_an_error_here() -> None:
     def generate() -> None:
-        with (
-            pytest.raises(LoadError, match=r"connection 1 of 2: .*refused"),
-            websocket.generating(1, "echo", connections=2, size=SIZE, in_flight=1),
-        ):
-            pass
+        with closing(socket.socket()) as deaf:  # bound, so that nobody else listens there
+            deaf.bind(("127.0.0.1", 0))
+            port = deaf.getsockname()[1]
+            with (
+                pytest.raises(LoadError, match=r"connection 1 of 2: .*refused"),
+                websocket.generating(port, "echo", connections=2, size=SIZE, in_flight=1),
+            ):
+                pass
 
     await in_thread(generate)
 

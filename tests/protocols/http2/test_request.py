@@ -102,7 +102,7 @@ MALFORMED: dict[str, tuple[str, Fields]] = {
     ),
     "an empty host": ("8.3.1", [METHOD, SCHEME, PATH, (b"host", b"")]),
     ":status": ("8.2.1", [*GET, (b":status", b"200")]),
-    ":protocol, which wasn't announced": ("8.2.1", [*GET, (b":protocol", b"websocket")]),
+    ":protocol, but not CONNECT": ("RFC 8441", [*GET, (b":protocol", b"websocket")]),
     "an unknown pseudo-header field": ("8.2.1", [*GET, (b":foo", b"bar")]),
     ":method twice": ("8.3", [METHOD, *GET]),
     ":scheme twice": ("8.3", [SCHEME, *GET]),

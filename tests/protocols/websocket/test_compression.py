@@ -216,13 +216,13 @@ def test_any_bytes_are_an_answer_or_a_refusal(values: list[bytes]) -> None:
 def test_long_values_take_no_longer_than_they_are(start: bytes, period: bytes) -> None:
     """Twice what limit_request_field_size lets pass; what grew as its square would take seconds."""
     value = start + period * (16_384 // len(period))
-    begin = time.perf_counter()
+    begin = time.thread_time()
     for end in (b"", b"@", b'"', b" x"):
         try:
             negotiate_deflate([value + end])
         except RemoteProtocolError:
             continue
-    assert time.perf_counter() - begin < 0.4
+    assert time.thread_time() - begin < 1.5
 
 
 bits_or_none = st.one_of(st.none(), st.integers(9, 15))
