@@ -207,10 +207,10 @@ class SansIOEngine:
             self._close_frame += b"".join(one for one in replies if one[0] == _CLOSE)
             replies[:] = [one for one in replies if one[0] != _CLOSE]
         if replies:
-            # Where the client doesn't read them, some pings stay without an answer (RFC 6455
-            # section 5.5.3 lets the last one's stand for all).
-            self._pipe.post(b"".join(replies))
-            replies.clear()
+            if self._pipe.post(b"".join(replies)):
+                replies.clear()
+            else:  # until there is room, the last one stands for all (RFC 6455 section 5.5.3)
+                del replies[:-1]
         if self._close_frame and not self._blocked:
             self._pipe.post(self._close_frame, urgent=True)
             self._close_frame = b""
@@ -238,7 +238,7 @@ class SansIOEngine:
             await waiting
         finally:
             self._blocked -= 1
-            if self._close_frame:
+            if self._close_frame or self._machine.replies:
                 self._reply()
 
     def ping(self, payload: bytes) -> None:
