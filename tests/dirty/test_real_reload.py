@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,6 @@ import trio
 from tests.dirty.real_pool import APPS, PATIENCE, Gate, RealPool, exists, open_pool, until
 from trioserve.dirty import DirtyWorkerError
 from trioserve.dirty.pool import Pool
-from trioserve.supervision import RespawnPolicy
 
 if TYPE_CHECKING:
     import logging
@@ -156,22 +154,18 @@ async def test_a_reload_of_busy_workers_loses_no_call_and_lets_long_ones_finish(
         assert all(left[WORK] >= 1 for left in workers_left)
 
 
-async def test_new_code_that_cannot_start_leaves_the_old_in_service_until_it_can(
-    version: trio.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    policy = partial(RespawnPolicy, initial_delay=0.01, factor=1)
-    monkeypatch.setattr("trioserve.dirty.arbiter.RespawnPolicy", policy)
+async def test_new_code_that_cannot_start_leaves_the_old_in_service(version: trio.Path) -> None:
     async with open_pool("Versioned", workers=1) as pool:
         (old,) = pool.ready_pids
         await version.write_text("broken")
         pool.arbiter.reload()
         supervisor = pool.arbiter._slots[0].supervisor
         async with calling(pool, VERSIONED, "get", tasks=1) as callers:
-            await until(lambda: supervisor.restarts >= 1)
-            assert set(callers.results) == {"1"}
+            await until(lambda: "this version is broken" in str(supervisor.last_end))
+            assert set(callers.results) <= {"1"}
             assert exists(old)
-            assert "this version is broken" in str(supervisor.last_end)
             await version.write_text("3")
+            pool.arbiter.reload()
             await callers.until_seen("3")
         await until(lambda: not exists(old))
 

@@ -401,6 +401,76 @@ async def test_a_replacement_that_is_given_up_is_not_settled(
         supervisor.remove()
 
 
+async def test_a_trial_that_fails_leaves_the_old_life_serving_and_is_not_repeated(
+    lives: Lives, autojump_clock: MockClock, records: list[logging.LogRecord]
+) -> None:
+    lives.plans = dict.fromkeys((2, 3), die)
+    supervisor = Supervisor(lives, name="worker 1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        assert await supervisor.until_ready()
+        assert not await supervisor.try_replacing()
+        assert supervisor.is_ready
+        await trio.sleep(1000)
+        assert len(lives.starts) == 2
+        assert not await supervisor.try_replacing()
+        assert await supervisor.try_replacing()
+        assert len(lives.starts) == 4
+        assert (supervisor.restarts, supervisor.is_degraded) == (0, False)
+        supervisor.remove()
+    assert sum("the one before it goes on" in line for line in messages(records)) == 2
+
+
+async def test_a_life_that_ends_after_the_trial_of_its_successor_is_started_again(
+    lives: Lives, autojump_clock: MockClock, records: list[logging.LogRecord]
+) -> None:
+    async def serve_for_a_minute(life: Life) -> None:
+        life.ready()
+        await trio.sleep(60)
+
+    lives.plans = {1: serve_for_a_minute, 2: die}
+    supervisor = Supervisor(lives, name="worker 1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        assert await supervisor.until_ready()
+        assert not await supervisor.try_replacing()
+        await trio.sleep(100)
+        assert supervisor.is_ready
+        assert len(lives.starts) == 3
+        supervisor.remove()
+
+
+async def test_a_trial_of_a_child_that_does_not_serve_goes_by_the_policy(
+    lives: Lives, autojump_clock: MockClock, records: list[logging.LogRecord]
+) -> None:
+    lives.plans = dict.fromkeys((1, 2), die)
+    supervisor = Supervisor(lives, name="worker 1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        await wait_all_tasks_blocked()
+        assert not await supervisor.try_replacing()
+        assert await supervisor.until_ready()
+        assert len(lives.starts) == 3
+        supervisor.remove()
+
+
+async def test_a_removal_ends_the_wait_for_a_trial(
+    lives: Lives, autojump_clock: MockClock, records: list[logging.LogRecord]
+) -> None:
+    lives.plans = {2: never_ready}
+    supervisor = Supervisor(lives, name="worker 1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        assert await supervisor.until_ready()
+
+        async def remove() -> None:
+            await trio.sleep(1)
+            supervisor.remove()
+
+        nursery.start_soon(remove)
+        assert not await supervisor.try_replacing()
+
+
 async def test_a_reload_doesnt_wait_for_the_delay_of_a_degraded_child(
     lives: Lives, autojump_clock: MockClock, records: list[logging.LogRecord]
 ) -> None:

@@ -237,8 +237,7 @@ class DirtyArbiter:
 
     async def _reload(self) -> None:
         for slot in self._slots.copy():
-            slot.supervisor.replace()
-            if not await slot.supervisor.until_settled():
+            if not await slot.supervisor.try_replacing():
                 _log.error("dirty: %s has no successor; the reload ends", slot.supervisor.name)
                 return
 

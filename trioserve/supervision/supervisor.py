@@ -145,6 +145,9 @@ class Supervisor:
         self._newest: Life | None = None
         self._is_removed = False
         self._is_replacing = False
+        #: Number of the life that gives way if it can't start; see try_replacing.
+        self._trial: int | None = None
+        self._kept: Life | None = None  # goes on: its successor's trial has failed
         self._count = 0
         self.name = name
         self.is_degraded = False
@@ -164,7 +167,8 @@ class Supervisor:
         """
         async with trio.open_nursery() as nursery:
             while not self._is_removed:
-                await self._run_next(nursery)
+                life, self._kept = self._kept or self._start(nursery), None
+                await self._watch(life)
             for life in self._lives:
                 life._drain(self._drain_timeout)
 
@@ -174,7 +178,21 @@ class Supervisor:
         The life that serves goes on until the new one is ready; one that isn't ready yet is ended.
         """
         self._history.clear()
+        self._trial = None
         self._replace()
+
+    async def try_replacing(self) -> bool:
+        """As ``replace()``, but a successor that fails is not tried again while one serves.
+
+        Returns:
+            Whether the new life serves. If not, the one before it goes on, if it can; the log has
+            said why.
+        """
+        self._history.clear()
+        number = self._trial = self._count + 1
+        self._replace()
+        await self._until(lambda: self._trial != number or self._is_removed)
+        return any(life.number >= number and life.is_serving for life in self._lives)
 
     def remove(self) -> None:
         """Drains what lives and starts nothing any more. Twice is once."""
@@ -204,15 +222,25 @@ class Supervisor:
 
     # -- one life --------------------------------------------------------------------------
 
-    async def _run_next(self, nursery: trio.Nursery) -> None:
-        """Starts a life; returns when it is time for the one after it."""
+    def _start(self, nursery: trio.Nursery) -> Life:
         self._is_replacing = False
         self._count += 1
         life = self._newest = Life(self._count, self)
         self._lives.append(life)
         nursery.start_soon(self._live, life, name=f"{self.name}, life {life.number}")
+        return life
+
+    async def _watch(self, life: Life) -> None:
+        """Returns when it is time for the life after this one."""
         await self._until(lambda: life.is_ready or life.has_ended or self._is_interrupted)
+        if life.has_ended and not life.is_ready and self._is_on_trial(life):
+            self._kept = next((older for older in self._lives if older.is_serving), None)
+            self._end_trial(life)
+            if self._kept is not None:
+                self._newest = self._kept
+                return
         if life.is_serving:
+            self._end_trial(life)
             for older in self._lives:
                 if older is not life:
                     older._drain(self._drain_timeout)
@@ -245,6 +273,14 @@ class Supervisor:
                 raise passing from None
         self._life_has_ended(life, how or "it said nothing of how", error)
 
+    def _is_on_trial(self, life: Life) -> bool:
+        return self._trial is not None and life.number >= self._trial
+
+    def _end_trial(self, life: Life) -> None:
+        if self._is_on_trial(life):
+            self._trial = None
+            self._notify()
+
     # -- what lives report -----------------------------------------------------------------
 
     def _life_is_ready(self, life: Life) -> None:
@@ -269,11 +305,15 @@ class Supervisor:
         self._notify()
 
     def _life_has_failed(self, life: Life, how: str, error: BaseException | None) -> None:
+        if self._is_on_trial(life) and not life.is_ready and self.is_ready:
+            self.last_end = _in_words(how, error)
+            self._log_end(life, how, error, "the one before it goes on", level=logging.ERROR)
+            return
         now = trio.current_time()
         delay = self._history.exited(now, life._served(now))
         life._delay = self._policy.max_delay if delay is None else delay
         self.restarts += 1
-        self.last_end = how if error is None else f"{type(error).__name__}: {error}"
+        self.last_end = _in_words(how, error)
         if life is not self._newest:
             then = "its successor is being started already"
         elif life._delay:
@@ -319,3 +359,7 @@ class Supervisor:
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             await self._changed.park()
+
+
+def _in_words(how: str, error: BaseException | None) -> str:
+    return how if error is None else f"{type(error).__name__}: {error}"
