@@ -25,6 +25,8 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def workers_of(place: str | Path) -> list[int]:
     """Pids of the workers that run for an arbiter whose socket's path contains ``place``.
 
+    Its process_name has to contain it, too: that is what a worker shows once it has begun.
+
     Orphans are among them, whoever has adopted them; what has ended and waits to be reaped is not.
     """
     found = []
@@ -34,7 +36,8 @@ def workers_of(place: str | Path) -> list[int]:
                 command = Path(f"/proc/{entry}/cmdline").read_bytes()
             except OSError:  # it has ended meanwhile
                 continue
-            if b"trioserve.dirty.worker" in command and os.fsencode(place) in command:
+            is_worker = b"trioserve.dirty.worker" in command or b"dirty worker" in command
+            if is_worker and os.fsencode(place) in command:
                 found.append(int(entry))
     return found
 

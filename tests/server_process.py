@@ -139,13 +139,14 @@ def running(
     """Runs a command for the block; kills it after it, if it hasn't ended by then.
 
     Args:
-        environ: variables besides the test's own, of which those of trioserve are left out.
+        environ: variables besides the test's own, of which those of trioserve are left out. There
+            is no control socket, unless they name one.
     """
     inherited = {key: value for key, value in os.environ.items() if key[:10] != "TRIOSERVE_"}
     process = subprocess.Popen(
         [str(word) for word in command],
         cwd=cwd,
-        env={**inherited, **(environ or {})},
+        env={**inherited, "TRIOSERVE_CONTROL_SOCKET": "off", **(environ or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -129,8 +129,8 @@ def test_a_request_under_way_is_answered_after_sigterm_and_new_ones_are_refused(
     ("first", "second", "code"),
     [
         (signal.SIGTERM, signal.SIGTERM, 143),
-        (signal.SIGINT, signal.SIGINT, 130),
-        (signal.SIGINT, signal.SIGTERM, 143),
+        (signal.SIGTERM, signal.SIGINT, 130),
+        (signal.SIGTERM, signal.SIGQUIT, 131),
     ],
 )
 def test_a_second_signal_stops_now_and_shows_in_the_exit_code(
@@ -193,6 +193,21 @@ def test_a_thread_that_goes_on_can_not_hold_up_a_stop_for_ever(signals: int) -> 
             server.send_signal(signal.SIGTERM)
         assert server.wait() == 143
         server.stderr.wait_for("something blocks the event loop or a thread")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_sigint_and_sigquit_cancel_requests_at_once_and_shut_the_application_down(
+    number: signal.Signals,
+) -> None:
+    with serve_app() as server, connect(server.port) as client:
+        client.send("GET", "/hang")
+        server.stdout.wait_for("hanging")
+        server.send_signal(number)
+        assert server.wait() == 0
+        server.stdout.wait_for("cancelled")
+        server.stdout.wait_for(r"lifespan\.shutdown, ")
+        server.stderr.wait_for(f"{number.name}: stopping now")
+        assert "Traceback" not in server.stderr.text
 
 
 def test_a_third_signal_ends_the_process_where_it_stands() -> None:

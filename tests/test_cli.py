@@ -22,7 +22,7 @@ from trioserve.errors import BindError, ConfigError, StartupError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_APP = "async def app(scope, receive, send): ...\n"
+_APP = "async def app(scope, receive, send): ...\ndef hook(*args): ...\n"
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Stand in for the server: the configs it was run with."""
     configs: list[Config] = []
 
-    def run(config: Config, app: Any) -> int:
+    def run(config: Config, app: Any, invocation: Any) -> int:
         assert callable(app)
         configs.append(config)
         return 0
@@ -56,8 +56,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     return configs
 
 
-def _stand_in(monkeypatch: pytest.MonkeyPatch, run: Callable[[Config, Any], int]) -> None:
-    module = ModuleType("trioserve.nursery_arbiter")
+def _stand_in(monkeypatch: pytest.MonkeyPatch, run: Callable[[Config, Any, Any], int]) -> None:
+    module = ModuleType("trioserve.launching")
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
@@ -69,7 +69,7 @@ def test_the_application_is_served_with_the_config(served: list[Config]) -> None
 
 
 def test_the_exit_code_of_the_server_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    _stand_in(monkeypatch, lambda _config, _app: 7)
+    _stand_in(monkeypatch, lambda _config, _app, _invocation: 7)
     assert main(["cli_app"]) == 7
 
 
@@ -87,7 +87,7 @@ def test_an_error_of_the_server_is_one_line_and_its_exit_code(
     error: Exception,
     code: int,
 ) -> None:
-    def run(_config: Config, _app: Any) -> int:
+    def run(_config: Config, _app: Any, _invocation: Any) -> int:
         raise error
 
     _stand_in(monkeypatch, run)
@@ -185,7 +185,7 @@ def test_check_config_imports_the_hooks_too(
     work_dir: Path, capsys: pytest.CaptureFixture[str], hook: str
 ) -> None:
     option = f"--{hook.replace('_', '-')}"
-    assert main(["cli_app:app", "--check-config", option, "cli_app:app"]) == 0
+    assert main(["cli_app:app", "--check-config", option, "cli_app:hook"]) == 0
     assert main(["cli_app:app", "--check-config", option, "cli_app:ap"]) == 2
     assert capsys.readouterr() == (
         "ok\n",
@@ -194,8 +194,8 @@ def test_check_config_imports_the_hooks_too(
 
 
 def test_the_server_is_given_its_hooks_imported(served: list[Config]) -> None:
-    assert main(["cli_app:app", "--dirty-post-fork", "cli_app:app"]) == 0
-    assert served[0].dirty_post_fork is sys.modules["cli_app"].app
+    assert main(["cli_app:app", "--dirty-post-fork", "cli_app:hook"]) == 0
+    assert served[0].dirty_post_fork is sys.modules["cli_app"].hook
 
 
 def test_print_config_reads_back_and_names_origins(

@@ -70,6 +70,8 @@ def test_a_config_is_immutable() -> None:
         ({"dirty_app": "a:A"}, "dirty_app", ("a:A",)),
         ({"dirty_app": ["a:A", "a:B:2"]}, "dirty_app", ("a:A", "a:B:2")),
         ({"dirty_socket": Path("/run/x")}, "dirty_socket", "/run/x"),
+        ({"control_socket": Path("/run/x")}, "control_socket", "/run/x"),
+        ({"control_socket": "off"}, "control_socket", "off"),
         ({"dirty_worker_init": find_spec}, "dirty_worker_init", "importlib.util:find_spec"),
         ({"dirty_worker_init": Path.resolve}, "dirty_worker_init", "pathlib:Path.resolve"),
     ],
@@ -193,6 +195,10 @@ def test_a_group_alone_validates_too() -> None:
 def test_a_dirty_socket_is_a_file(path: object) -> None:
     with pytest.raises(ConfigError, match=r"^dirty_socket .*: expected the path of a Unix socket"):
         Config(dirty_socket=path)  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r'^control_socket .*: expected "auto", "off", or the path'
+    ):
+        Config(control_socket=path)  # type: ignore[arg-type]
 
 
 def test_a_hook_may_be_any_callable_but_the_workers_must_be_importable() -> None:

@@ -114,11 +114,16 @@ def test_dirty_compute_refuses_what_would_only_wait() -> None:
 # -- sessions -------------------------------------------------------------------------------
 
 
+def place_of(path: Path) -> tuple[str, ...]:
+    """Options of a server whose workers ``workers_of(path)`` finds."""
+    return ("--dirty-socket", str(path), "--process-name", str(path))
+
+
 @needs_proc
 def test_dirty_sessions_survive_the_workers_and_count_without_races(tmp_path: Path) -> None:
     path = tmp_path / "dirty.sock"
     with (
-        serving_example("dirty_sessions", "--dirty-socket", str(path)) as server,
+        serving_example("dirty_sessions", *place_of(path)) as server,
         BlockingDirtyClient(str(path)) as pool,
     ):
         added = request(server.port, "POST", "/cart/teapot")
@@ -178,7 +183,7 @@ def test_dirty_stream_writes_word_by_word_until_its_reader_leaves() -> None:
 
 @needs_proc
 def test_dirty_stream_tells_its_reader_that_the_worker_died(tmp_path: Path) -> None:
-    options = ("--dirty-socket", str(tmp_path / "dirty.sock"))
+    options = place_of(tmp_path / "dirty.sock")
     with serving_example("dirty_stream", *options) as server, connect(server.port) as client:
         client.send("GET", "/write?words=5&pause=3600")
         client.begin()

@@ -50,6 +50,7 @@ def dirty_server(directory: Path, *options: str) -> Iterator[ServerProcess]:
     with serving(
         "tests.dirty_http_app:app",
         f"--dirty-app={ACTIONS}",
+        f"--process-name={directory}",
         *options,
         app_dir=REPOSITORY,
         environ={"XDG_RUNTIME_DIR": str(directory)},
@@ -238,7 +239,7 @@ def test_sigkill_of_the_server_leaves_no_worker_no_socket_and_no_directory(
     action: str, tmp_path: Path
 ) -> None:
     """Neither one that is idle, nor one that runs a task, or a thread that nothing can stop."""
-    options = (f"--dirty-app={ACTIONS}", "--dirty-workers=2")
+    options = (f"--process-name={tmp_path}", f"--dirty-app={ACTIONS}", "--dirty-workers=2")
     with serving(
         "tests.dirty_http_app:app",
         *options,
@@ -323,6 +324,7 @@ async def test_serve_in_a_program_has_its_pool_around_it(
         bind=["127.0.0.1:0"],
         dirty_app=[ACTIONS],
         dirty_socket=path,
+        process_name=str(path),
         dirty_worker_exit=lambda arbiter, worker: ended.append(worker.pid),
     )
     with trio.fail_after(20):

@@ -15,6 +15,7 @@ from tests.server_process import REPOSITORY
 from trioserve.command_line import parse
 from trioserve.config.settings import all_settings
 from trioserve.config.sources import resolve
+from trioserve.control.command import main as control_main
 from trioserve.dirty.command import main as dirty_main
 
 if TYPE_CHECKING:
@@ -174,18 +175,41 @@ def test_every_dirty_command_line_parses(arguments: str) -> None:
     assert dirty_main(["--socket", "/nowhere", *shlex.split(arguments, comments=True)]) == 1
 
 
+def control_command_lines() -> list[tuple[str, str]]:
+    """The same for ``trioservectl``."""
+    return [
+        (place, match[1])
+        for place, text in blocks("sh")
+        for match in re.finditer(r"^trioservectl\b(.*)$", text, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param(text, id=f"{place} {text}") for place, text in control_command_lines()],
+)
+def test_every_control_command_line_parses(
+    arguments: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(arguments, comments=True)
+    assert control_main(["--socket", "/nowhere", *words]) in (2, 3)
+    assert re.search("no server can be reached|top needs a terminal", capfd.readouterr().err)
+
+
 @pytest.mark.parametrize("page", ABOUT_THE_COMMAND, ids=name_of)
 def test_every_option_and_variable_that_is_named_exists(page: Path) -> None:
     known = {setting.option for setting in all_settings().values()}
     known |= {option.replace("--", "--no-", 1) for option in known}
     known |= {"--config", "--print-config", "--check-config", "--help", "--version"}
+    if page.name == "control.md":
+        known |= {"--json", "--now", "--pid", "--socket"}  # of trioservectl
     text = prose(page)
     code = " ".join(re.findall(r"`([^`]+)`", text))
     if "towncrier" in text:
         code = code.replace("--draft", "")
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", code)) <= known
     variables = {setting.variable for setting in all_settings().values()}
-    variables |= {"TRIOSERVE_CONFIG", "TRIOSERVE_DIRTY_SOCKET"}
+    variables |= {"TRIOSERVE_CONFIG", "TRIOSERVE_DIRTY_SOCKET", "TRIOSERVE_UPGRADE"}
     assert set(re.findall(r"\bTRIOSERVE_[A-Z_]+\b", text)) <= variables
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         StartupError,
         TrioserveError,
     )
-    from trioserve.nursery_arbiter import serve
+    from trioserve.serving import serve
 
 __version__ = "0.1.0"
 
@@ -40,7 +40,7 @@ _HOMES = {
     "ConfigError": "errors",
     "StartupError": "errors",
     "TrioserveError": "errors",
-    "serve": "nursery_arbiter",
+    "serve": "serving",
 }
 
 __all__ = [

@@ -9,19 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trioserve.command_line import CommandLine, parse
-from trioserve.config.sources import (
-    CONFIG_VARIABLE,
-    Layer,
-    find_file,
-    read_environment,
-    read_file,
-    resolve,
-)
+from trioserve.command_line import parse
 from trioserve.errors import AppImportError, ConfigError, StartupError, TrioserveError
+from trioserve.invocation import Invocation
+from trioserve.system.orphans import run_under_init
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments without the program's name; ``sys.argv[1:]`` if None.
     """
+    if os.getpid() == 1:  # in a container
+        run_under_init()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except TrioserveError as exc:
@@ -71,13 +66,19 @@ def _run(argv: list[str]) -> int:
     asked = parse(argv)
     if asked is None:  # for the help or the version, which is printed
         return EXIT_OK
-    config, origins = _effective(asked)
+    invocation = Invocation(asked)
+    config = invocation.read_config()
     if asked.print_config:
         from trioserve.config.rendering import to_toml
 
-        print(to_toml(config, origins), end="")
+        print(to_toml(config, invocation.origins), end="")
         return EXIT_OK
-    app, config = _load(config)
+    if config.reload and config.workers != 1:
+        config = config.with_changes(workers=1)  # one is reloaded faster than several
+    from_workers = config.workers and not asked.check_config
+    app: ASGIApp | None = None
+    if not from_workers:
+        app, config = _load(config)
     if asked.check_config:
         if config.has_tls:
             from trioserve.tls import open_contexts
@@ -85,17 +86,9 @@ def _run(argv: list[str]) -> int:
             open_contexts(config)
         print("ok")
         return EXIT_OK
-    from trioserve.nursery_arbiter import run
+    from trioserve.launching import run
 
-    return run(config, app)
-
-
-def _effective(asked: CommandLine) -> tuple[Config, dict[str, str]]:
-    """Put the sources on top of each other: defaults < TOML < environment < command line."""
-    chosen = asked.config or os.environ.get(CONFIG_VARIABLE)
-    path = Path(chosen) if chosen else find_file(Path())
-    file_layer: Layer = read_file(path) if path else {}
-    return resolve(file_layer, read_environment(os.environ), asked.settings)
+    return run(config, app, invocation)
 
 
 def _load(config: Config) -> tuple[ASGIApp, Config]:

@@ -7,7 +7,7 @@ was put in: a quoted field (`escape`), a line, a record (`tame`).
 
 from __future__ import annotations
 
-__all__ = ["escape", "tame"]
+__all__ = ["escape", "printable", "tame"]
 
 
 def escape(text: str) -> str:
@@ -39,10 +39,11 @@ def tame(text: str) -> str:
         return text
     first, *rest = text.split("\n")
     lines = [first, *[f"  {line}" if line.startswith("[") else line for line in rest]]
-    return "\n".join([_printable(line) for line in lines])
+    return "\n".join([printable(line) for line in lines])
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
+    """A line of prose or of a program: quotes, backslashes and tabs stay as they are."""
     if line.isprintable():
         return line
     return "".join([char if char in '"\\\t' else _escape_char(char) for char in line])

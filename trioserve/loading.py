@@ -27,12 +27,26 @@ if TYPE_CHECKING:
     from trioserve.config import Config
     from trioserve.types import ASGIApp
 
-__all__ = ["app_traceback", "load_app", "load_hook", "load_hooks"]
+__all__ = ["app_traceback", "is_app_file", "load_app", "load_hook", "load_hooks", "put_on_path"]
 
 _DEFAULT_ATTRIBUTES = ("app", "application")
 
-#: The hooks that run in the server's process; dirty_worker_init is imported by workers.
-_HOOKS = ("ssl_context", "on_dirty_starting", "dirty_post_fork", "dirty_worker_exit")
+#: The hooks that run in the server's process; dirty_worker_init and worker_init are imported where
+#: they run.
+_HOOKS = (
+    "ssl_context",
+    "on_dirty_starting",
+    "dirty_post_fork",
+    "dirty_worker_exit",
+    "on_starting",
+    "when_ready",
+    "on_reload",
+    "on_exit",
+    "pre_worker",
+    "post_worker",
+    "worker_exit",
+    "workers_changed",
+)
 
 
 def load_app(spec: str, *, factory: bool = False, app_dir: str = ".") -> ASGIApp:
@@ -49,7 +63,7 @@ def load_app(spec: str, *, factory: bool = False, app_dir: str = ".") -> ASGIApp
             ASGI application. Its ``__cause__`` is the application's exception, if there is one.
     """
     module_name, path = _parse(spec)
-    _put_on_path(app_dir)
+    put_on_path(app_dir)
     module = _import(module_name, app_dir)
     found = _attribute(module, module_name, path) if path else _default(module, module_name)
     name = spec if path else f"{module_name}:{found[0]}"
@@ -71,20 +85,28 @@ def load_hook(
         app_dir: As ``load_app`` has it.
 
     Raises:
-        AppImportError: As ``load_app`` does; or what was imported can't be called.
+        AppImportError: As ``load_app`` does; or what was imported can't be called, or is async.
     """
     if not isinstance(hook, str):
+        _refuse_async(name, hook)
         return hook
     try:
         module_name, path = _parse(hook)
-        _put_on_path(app_dir)
+        put_on_path(app_dir)
         found = _attribute(_import(module_name, app_dir), module_name, path)[1]
     except AppImportError as exc:
         raise AppImportError(f"{name}: {exc}") from exc.__cause__
     if not callable(found):
         kind = type(found).__name__
         raise AppImportError(f'{name} "{hook}": expected a callable, got an object of {kind}')
+    _refuse_async(f'{name} "{hook}"', found)
     return cast("Callable[..., object]", found)
+
+
+def _refuse_async(what: str, hook: object) -> None:
+    """A hook is called where nothing can wait for it."""
+    if inspect.iscoroutinefunction(hook) or inspect.isasyncgenfunction(hook):
+        raise AppImportError(f"{what}: the hook is async; it must be a plain function (def)")
 
 
 def load_hooks(config: Config) -> Config:
@@ -117,7 +139,12 @@ def _parse(spec: str) -> tuple[str, str]:
     return module, path
 
 
-def _put_on_path(app_dir: str) -> None:
+def put_on_path(app_dir: str) -> None:
+    """Have modules looked for in this directory first, from now on.
+
+    Raises:
+        AppImportError: There is no such directory.
+    """
     directory = os.path.abspath(app_dir)
     if not os.path.isdir(directory):
         raise AppImportError(f'app_dir "{app_dir}": there is no such directory ("{directory}")')
@@ -226,7 +253,7 @@ def app_traceback(error: AppImportError) -> str:
 
 
 def _drop_our_frames(report: traceback.TracebackException) -> None:
-    kept = [frame for frame in report.stack if _is_app_file(frame.filename)]
+    kept = [frame for frame in report.stack if is_app_file(frame.filename)]
     report.stack[:] = kept
     nested = [report.__cause__, report.__context__, *(report.exceptions or ())]
     for other in nested:
@@ -236,12 +263,13 @@ def _drop_our_frames(report: traceback.TracebackException) -> None:
 
 def _has_app_frames(frames: TracebackType | None) -> bool:
     while frames is not None:
-        if _is_app_file(frames.tb_frame.f_code.co_filename):
+        if is_app_file(frames.tb_frame.f_code.co_filename):
             return True
         frames = frames.tb_next
     return False
 
 
-def _is_app_file(filename: str) -> bool:
+def is_app_file(filename: str) -> bool:
+    """Whether code of this file is neither of this module nor of the import machinery."""
     ours = (__file__, importlib.__file__)
     return filename not in ours and not filename.startswith("<frozen importlib")

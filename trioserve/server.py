@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trioserve.addresses import BoundAddress
     from trioserve.config import Config
     from trioserve.connection.wire import Http1Wire
+    from trioserve.metrics import Recorder
     from trioserve.protocols.http1 import RequestHead
     from trioserve.tls import TlsContexts
     from trioserve.types import ASGIApp
@@ -215,8 +216,14 @@ class Server:
             protocol: what ALPN has chosen; None where nobody could: then its first bytes tell.
         """
 
+        recorder = self._shared.recorder
+        if recorder is not None:
+            recorder.begin_connection()
+
         def closed(connection: Connection) -> None:
             self.connections.discard(connection)
+            if recorder is not None:
+                recorder.end_connection()
             on_closed()
 
         def begin_http2(data: bytes = b"") -> None:
@@ -293,6 +300,8 @@ class Server:
             if not self.connections:
                 await self._reaping.park()
             await trio.sleep(interval)
+            if self._shared.recorder is not None:
+                self._shared.recorder.settle()
             now = trio.current_time()
             # expire() wakes tasks but runs none, so the set stays as it is.
             for connection in self.connections:
@@ -323,6 +332,7 @@ async def open_server(
     config: Config,
     extensions: Mapping[str, Any] = NO_OPTIONS,
     tls: TlsContexts | None = None,
+    recorder: Recorder | None = None,
 ) -> AsyncIterator[Server]:
     """Everything of a server but its listeners.
 
@@ -333,6 +343,7 @@ async def open_server(
         config: its settings.
         extensions: what else every scope's ``extensions`` have.
         tls: what it speaks TLS with, where it does.
+        recorder: counts what it does, where somebody asks for figures.
 
     Raises:
         StartupError: the application's lifespan startup failed.
@@ -354,6 +365,7 @@ async def open_server(
                 make_access_log(config),
                 lambda _: None,
                 extensions,
+                recorder,
             )
             server = Server(shared, connections, watcher, tls)
             shared.hand_over = server.hand_over
@@ -389,6 +401,7 @@ async def serve_until(
     listeners: list[Listener],
     extensions: Mapping[str, Any] = NO_OPTIONS,
     tls: TlsContexts | None = None,
+    recorder: Recorder | None = None,
     *,
     task_status: trio.TaskStatus[tuple[BoundAddress, ...]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -397,7 +410,7 @@ async def serve_until(
     Raises:
         StartupError: the application's lifespan startup failed.
     """
-    async with open_server(app, config, extensions, tls) as server:
+    async with open_server(app, config, extensions, tls, recorder) as server:
         gate = ConnectionGate(config.max_connections)
 
         def on_connection(listener: Listener) -> Callable[[socket.socket, Any], None]:

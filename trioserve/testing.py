@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from typing import TypeAlias
 
+    from trioserve.metrics import Recorder
     from trioserve.types import ASGIApp, Headers
 
     MemoryStream: TypeAlias = trio.StapledStream[
@@ -190,12 +191,17 @@ class TestServer:
 
 @contextlib.asynccontextmanager
 async def open_test_server(
-    app: ASGIApp, config: Config | None = None, **options: Any
+    app: ASGIApp,
+    config: Config | None = None,
+    *,
+    recorder: Recorder | None = None,
+    **options: Any,
 ) -> AsyncIterator[TestServer]:
     """Starts the application up, serves it for the block, drains and shuts it down.
 
     Args:
         config: or its fields as keywords; ``access_log`` is off unless it is asked for.
+        recorder: counts what the server does.
 
     Raises:
         StartupError: the application's lifespan startup failed.
@@ -207,7 +213,7 @@ async def open_test_server(
         config = Config(**{"access_log": False, **options})
     failure: BaseException | None = None
     try:
-        async with open_server(app, config, tls=open_contexts(config)) as server:
+        async with open_server(app, config, tls=open_contexts(config), recorder=recorder) as server:
             try:
                 yield TestServer(server)
             except BaseException as exc:

@@ -19,6 +19,7 @@ from benchmarks.core import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from benchmarks.core.servers import Server
 
@@ -63,7 +64,11 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running(
-    server: Server, app: str, *extra: str, request: Callable[[int], object] | None = None
+    server: Server,
+    app: str,
+    *extra: str,
+    request: Callable[[int], object] | None = None,
+    side: Callable[[], AbstractContextManager[None]] = cores.server_side,
 ) -> Iterator[RunningServer]:
     """Serves `app` for the length of the block.
 
@@ -72,6 +77,7 @@ def running(
         app: import string of the ASGI app, importable from the working directory.
         extra: further options of the server's command line.
         request: makes one request to a port, with get()'s errors; by default get() itself.
+        side: on which cores it runs.
 
     Raises:
         StartError: it ended, or answered nothing but errors, within READY_TIMEOUT.
@@ -79,7 +85,7 @@ def running(
     port = free_port()
     with tempfile.TemporaryFile() as log:
         began = time.perf_counter()
-        with cores.server_side():
+        with side():
             # A session of its own: one killpg reaches the workers too.
             process = subprocess.Popen(
                 server.command(sys.executable, app, port, *extra),

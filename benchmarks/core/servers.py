@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The servers that can be measured, and the command line of each.
 
-All run one worker process without an access log, and log nothing below a warning.
+All run one worker process, but for those named otherwise, without an access log, and log nothing
+below a warning.
 """
 
 from __future__ import annotations
@@ -132,6 +133,25 @@ SERVERS = {
                 ("websockets", "websockets sans-IO", "websockets-sansio"),
                 ("wsproto", "wsproto", "wsproto"),
             )
+        ),
+        # Two worker processes of those above.
+        Server(
+            "trioserve-workers",
+            "trioserve --workers 2",
+            "trioserve",
+            "--workers 2 " + TRIOSERVE % "httptools",
+        ),
+        Server(
+            "uvicorn-workers",
+            "uvicorn, httptools, uvloop, 2 workers",
+            "uvicorn",
+            (UVICORN % ("httptools", "uvloop")).replace("--workers 1", "--workers 2"),
+        ),
+        Server(
+            "gunicorn-workers",
+            "gunicorn -k asgi, 2 workers",
+            "gunicorn",
+            GUNICORN.replace("-w 1", "-w 2"),
         ),
         Server("granian-websocket", "granian", "granian", GRANIAN % ("1", "ws")),
     )

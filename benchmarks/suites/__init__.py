@@ -24,6 +24,7 @@ from benchmarks.suites import (
     starlette,
     start,
     websocket,
+    workers,
 )
 
 DIRTY = (dirty_calls, dirty_payloads, dirty_streams, dirty_stash, dirty_memory, dirty_codec)
@@ -38,6 +39,7 @@ SUITES = {
         idle,
         memory,
         start,
+        workers,
         *DIRTY,
     )
 }

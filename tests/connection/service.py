@@ -227,14 +227,16 @@ async def open_service(
 
     Args:
         clients_leave: the clients close at the end of the block, else only after the stop.
+        options: the configuration's; ``recorder`` is the server's.
     """
+    recorder = options.pop("recorder", None)
     config = Config().with_changes(**{"lifespan": "off", "access_log": False, **options})
     service: Service | None = None
     try:
         # A client that says nothing doesn't begin TLS, either: the same timeout is to find it.
         timeout = config.header_timeout
         tls = contexts(tls_handshake_timeout=timeout) if kind == "tls" else None
-        async with open_server(app, config, tls=tls) as server:
+        async with open_server(app, config, tls=tls, recorder=recorder) as server:
             service = Service(kind, server)
             virtual = isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
             with trio.fail_after(PATIENCE[virtual]):

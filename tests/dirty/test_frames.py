@@ -56,6 +56,8 @@ def payload_of(parts: frames.Parts) -> bytes | memoryview:
         (frames.ping(7), FrameType.PING, None),
         (frames.pong(7), FrameType.PONG, None),
         (frames.drain(7), FrameType.DRAIN, None),
+        (frames.tasks(7), FrameType.TASKS, None),
+        (frames.tasks(7, {"tree": "{}"}), FrameType.TASKS, {"tree": "{}"}),
         (frames.credit(7, 100), FrameType.CREDIT, {"bytes": 100}),
         (frames.hello({"role": "client"}, 7), FrameType.HELLO, {"role": "client"}),
         (

@@ -60,6 +60,7 @@ MALFORMED = {
             FrameType.PONG,
             FrameType.DRAIN,
             FrameType.REVOKE,
+            FrameType.TASKS,
         )
     },
 }

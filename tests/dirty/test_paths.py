@@ -7,8 +7,6 @@ import contextlib
 import os
 import socket
 import stat
-import struct
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -20,10 +18,8 @@ from trioserve.dirty import paths
 from trioserve.dirty.errors import DirtyConnectionError, DirtyError
 from trioserve.dirty.paths import (
     check_server,
-    is_stranger,
     make_private_path,
     open_listener,
-    peer_uid,
     remove_if_dead,
     remove_private_directory,
 )
@@ -383,37 +379,6 @@ def test_the_socket_of_its_successor_is_left_alone(directory: Path) -> None:
 
 
 # -- who is at the other end ----------------------------------------------------------------
-
-
-def test_the_user_at_the_other_end_is_known() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        assert peer_uid(ours) == os.geteuid()
-
-
-def test_the_user_is_read_from_what_bsd_systems_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Socket:
-        def getsockopt(self, level: int, name: int, size: int) -> bytes:
-            assert (level, name, size) == (0, 1, 76)
-            return struct.pack("2Ih16I", 0, 501, 1, *[20] * 16)
-
-    sock: Any = Socket()
-    for platform in ("darwin", "freebsd14"):
-        monkeypatch.setattr(sys, "platform", platform)
-        assert peer_uid(sock) == 501
-    monkeypatch.setattr(sys, "platform", "sunos5")
-    assert peer_uid(sock) is None
-
-
-def test_a_system_that_does_not_tell_is_no_error() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.close()
-        assert peer_uid(sock) is None
-
-
-def test_a_stranger_is_neither_this_user_nor_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert [is_stranger(uid) for uid in (1000, 0, 1001, None)] == [False, False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -1229,7 +1229,8 @@ def test_apps_and_workers_count_calls_errors_and_timeouts() -> None:
     slow = pool.call(timeout=1)
     pool.advance(1)
     waiting = pool.call()
-    assert pool.describe_apps()["a:A"] == {
+    described = pool.describe_apps()["a:A"]
+    assert {key: value for key, value in described.items() if isinstance(value, int)} == {
         "workers": 1,
         "queued": 1,
         "running": 1,
@@ -1241,6 +1242,41 @@ def test_apps_and_workers_count_calls_errors_and_timeouts() -> None:
     worker.finish(slow, waiting)
     assert worker.worker.counts == {"a:A": 4, "b:B": 1}
     assert counted == [("a:A", 1), ("a:A", 2), ("b:B", 1), ("a:A", 3), ("a:A", 4)]
+
+
+def test_each_call_has_one_outcome() -> None:
+    pool = FakePool("a:A", queue_size=1)
+    worker = pool.add_worker(threads=1)
+    long = pool.call()
+    pool.advance(1)  # so that nothing is sent ahead
+    worker.finish(long)
+    worker.fail(pool.call())
+    pool.cancel(pool.call("task"))
+    running = pool.call()
+    waiting = pool.call(timeout=1)
+    assert stages(running, waiting) == ["running", "queued"]
+    with pytest.raises(DirtyOverloadedError):
+        pool.call()
+    pool.advance(1)
+    worker.die()
+    assert running.ends == 1
+    assert pool.describe_apps()["a:A"]["outcomes"] == {
+        **{"completed": 1, "failed": 1, "lost": 1},
+        **{"refused": 1, "timed_out": 1, "cancelled": 1},
+    }
+
+
+def test_the_time_in_the_queue_is_counted_when_a_call_starts() -> None:
+    pool = FakePool()
+    worker = pool.add_worker(threads=1)
+    first, second = pool.call(), pool.call()
+    pool.advance(2)
+    worker.finish(first)
+    waits = pool.describe_apps()["a:A"]["queue_time"]
+    assert (waits["count"], waits["sum"]) == (2, 2.0)
+    assert waits["counts"][waits["bounds"].index(2.5)] == 1
+    worker.finish(second)
+    assert pool.describe_apps()["a:A"]["queue_time"] == waits
 
 
 def test_the_end_of_a_cancelled_call_is_no_error_of_its_app() -> None:

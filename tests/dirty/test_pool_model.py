@@ -210,6 +210,18 @@ class PoolUnderRandomEvents(RuleBasedStateMachine):
         if pool is not None:
             assert pool._queued == sum(app.queued for app in pool.apps.values())
 
+    @invariant()
+    def each_call_is_under_way_or_has_one_outcome(self) -> None:
+        pool = getattr(self, "pool", None)
+        if pool is None:
+            return
+        for path, app in pool.apps.items():
+            calls = [call for call in pool._calls.values() if call.app_path == path]
+            under_way = sum(not call.abandoned for call in calls)
+            described = app.describe()
+            assert sum(described["outcomes"].values()) == app.calls - under_way
+            assert min(described["outcomes"].values()) >= 0
+
     def teardown(self) -> None:
         """Everything goes on as it should: each call that nobody gave up ends, and just once."""
         if not hasattr(self, "pool"):

@@ -120,11 +120,11 @@ async def test_a_free_port_that_is_taken_on_another_address_is_followed_by_anoth
     names["two.test"] = ["127.0.0.1", "127.0.0.2"]
     make, asked = binding._tcp_socket, []
 
-    def unlucky_once(target: binding._Target, backlog: int) -> socket.socket:
+    def unlucky_once(target: binding._Target, backlog: int, *, reuse_port: bool) -> socket.socket:
         asked.append(target.sockaddr)
         if len(asked) == 2:
             raise OSError(errno.EADDRINUSE, "Address already in use")
-        return make(target, backlog)
+        return make(target, backlog, reuse_port=reuse_port)
 
     monkeypatch.setattr(binding, "_tcp_socket", unlucky_once)
     async with open_listeners(Options(bind=("two.test:0",))) as (first, second):
@@ -138,10 +138,10 @@ async def test_a_port_that_is_never_free_on_all_addresses_is_a_bind_error(
     names["two.test"] = ["127.0.0.1", "127.0.0.2"]
     make = binding._tcp_socket
 
-    def unlucky(target: binding._Target, backlog: int) -> socket.socket:
+    def unlucky(target: binding._Target, backlog: int, *, reuse_port: bool) -> socket.socket:
         if target.sockaddr[0] == "127.0.0.2":
             raise OSError(errno.EADDRINUSE, "Address already in use")
-        return make(target, backlog)
+        return make(target, backlog, reuse_port=reuse_port)
 
     monkeypatch.setattr(binding, "_tcp_socket", unlucky)
     with pytest.raises(BindError, match="choose another port"):

@@ -43,7 +43,8 @@ async def open_lifespan(app: ASGIApp, options: ApplicationOptions) -> AsyncItera
     specification has it; with ``"on"`` it is a failed startup; with ``"off"`` nothing is called.
 
     Raises:
-        StartupError: the startup failed, or took longer than ``lifespan_startup_timeout``.
+        StartupError: the startup failed, or took longer than ``lifespan_startup_timeout``. Its
+            ``__cause__`` is the application's exception, if it raised one.
 
     *Cancellation*: the application still gets its shutdown, for ``lifespan_shutdown_timeout``.
     """
@@ -60,7 +61,7 @@ async def open_lifespan(app: ASGIApp, options: ApplicationOptions) -> AsyncItera
         finally:
             await lifespan.shut_down()
     if lifespan.failure is not None:
-        raise StartupError(lifespan.failure)
+        raise StartupError(lifespan.failure) from lifespan.cause
 
 
 class _Lifespan:
@@ -82,6 +83,8 @@ class _Lifespan:
         self.state: dict[str, Any] = {}
         #: Why the startup failed; None while it hasn't.
         self.failure: str | None = None
+        #: What the application raised when its startup failed, if it raised.
+        self.cause: BaseException | None = None
 
     async def run(self) -> None:
         """The application's task."""
@@ -112,12 +115,13 @@ class _Lifespan:
             return
         if self.failure is not None:
             # It has said itself that it failed, and why; Starlette raises what it said, too.
+            self.cause = exc
             _log.debug("the application's lifespan ended after its failure", exc_info=exc)
         elif self._started.is_set():
             _log.error("Exception in the application's lifespan", exc_info=exc)
         elif self._required:
             _log.error("Exception in the application's lifespan startup", exc_info=exc)
-            self.failure = f"the application's lifespan startup failed: {exc!r}"
+            self.failure, self.cause = f"the application's lifespan startup failed: {exc!r}", exc
         else:
             _log.debug("the application doesn't support lifespan", exc_info=exc)
 

@@ -16,12 +16,18 @@ from typing import Any, Final, Literal, Self
 
 import attrs
 
-from trioserve.config import kinds
+from trioserve.config import kinds, process_kinds
+from trioserve.config.control_options import ControlOptions
 from trioserve.config.dirty_options import DirtyOptions
 from trioserve.config.fields import about, setting
+from trioserve.config.hook_options import HookOptions
 from trioserve.config.http2_options import Http2Options
+from trioserve.config.metrics_options import MetricsOptions
+from trioserve.config.process_options import ProcessOptions
+from trioserve.config.reload_options import ReloadOptions
 from trioserve.config.tls_options import TlsOptions
 from trioserve.config.websocket_options import WebSocketOptions
+from trioserve.config.worker_options import WorkerOptions
 from trioserve.errors import ConfigError
 from trioserve.suggestions import did_you_mean
 
@@ -178,6 +184,22 @@ class LogOptions:
     log_format: Literal["text", "json"] = setting(
         _LOGS, kinds.choice("text", "json"), "text", "Lines of text, or one JSON object a line"
     )
+    access_log_file: str = attrs.field(
+        default="-",
+        converter=kinds.as_path_text,
+        validator=process_kinds.LOG_FILE,
+        metadata=about(
+            _LOGS, process_kinds.LOG_FILE, "Append those lines to this file; - is stdout"
+        ),
+    )
+    error_log_file: str = attrs.field(
+        default="-",
+        converter=kinds.as_path_text,
+        validator=process_kinds.LOG_FILE,
+        metadata=about(
+            _LOGS, process_kinds.LOG_FILE, "Append all other messages to this file; - is stderr"
+        ),
+    )
 
 
 # Several bases with fields can't have slots: their layouts would conflict.
@@ -187,11 +209,17 @@ class Config(
     ListenerOptions,
     TlsOptions,
     ServerOptions,
+    WorkerOptions,
     Http1Options,
     Http2Options,
     WebSocketOptions,
     DirtyOptions,
+    ProcessOptions,
+    HookOptions,
+    ControlOptions,
+    MetricsOptions,
     LogOptions,
+    ReloadOptions,
 ):
     """All settings. Immutable, hashable, valid.
 
@@ -204,6 +232,7 @@ class Config(
         TlsOptions.__attrs_post_init__(self)
         self._check_protocols()
         DirtyOptions.__attrs_post_init__(self)
+        ProcessOptions.__attrs_post_init__(self)
 
     def _check_protocols(self) -> None:
         cleartext = self.insecure_bind or not (self.certfile or self.ssl_context)

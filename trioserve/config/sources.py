@@ -31,15 +31,19 @@ __all__ = [
     "find_file",
     "read_environment",
     "read_file",
+    "read_platform",
     "resolve",
 ]
 
 #: Names the TOML file, as ``--config`` does.
 CONFIG_VARIABLE = "TRIOSERVE_CONFIG"
 
+#: Names the number of workers, as for gunicorn and uvicorn.
+CONCURRENCY_VARIABLE = "WEB_CONCURRENCY"
+
 #: Variables with our prefix that are no settings. (TRIOSERVE_DIRTY_SOCKET is one: where the server
 #: listens. Its clients take the path from there, too, and so its children are given it.)
-RESERVED_VARIABLES = frozenset({CONFIG_VARIABLE})
+RESERVED_VARIABLES = frozenset({CONFIG_VARIABLE, "TRIOSERVE_UPGRADE"})
 
 _OWN_FILE = "trioserve.toml"
 _PROJECT_FILE = "pyproject.toml"
@@ -123,6 +127,17 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
         setting = by_variable[variable]
         layer[setting.name] = Given(setting.from_text(text), variable)
     return layer
+
+
+def read_platform(environ: Mapping[str, str]) -> Layer:
+    """Read what platforms set for every server, whatever its make: ``WEB_CONCURRENCY``.
+
+    It is no more than a default, as with gunicorn and uvicorn: the lowest layer.
+    """
+    text = environ.get(CONCURRENCY_VARIABLE)
+    if not text:
+        return {}
+    return {"workers": Given(all_settings()["workers"].from_text(text), CONCURRENCY_VARIABLE)}
 
 
 def _nearest_variable(variable: str) -> str:

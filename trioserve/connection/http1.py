@@ -32,6 +32,7 @@ from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
 from trioserve.connection import outcomes
 from trioserve.connection.limits import ScopeLimit
 from trioserve.connection.wire import Http1Wire
+from trioserve.metrics import SETTLE_COUNT
 from trioserve.protocols.http1 import Framing
 from trioserve.transports import Peer
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from trioserve.asgi.scope import HttpScopes
     from trioserve.context import ServerContext
+    from trioserve.metrics import Recorder
     from trioserve.protocols.http1 import RequestHead
     from trioserve.transports import Transport
 
@@ -49,6 +51,8 @@ _log = logging.getLogger("trioserve.error")
 
 _PRESENT: Final = Peer.PRESENT
 _LOST: Final = Peer.LOST
+#: In the place of a time: nobody wants to know how long this exchange takes.
+_NOT_TIMED: Final = -1.0
 _VERSIONS: Final = ("1.0", "1.1")
 
 
@@ -69,6 +73,7 @@ class Http1Connection:
     __slots__ = (
         "_began",
         "_context",
+        "_counted",
         "_extension",
         "_extensions",
         "_limit",
@@ -102,7 +107,8 @@ class Http1Connection:
         self._extensions: tuple[dict[str, Any], dict[str, Any]]  # by minor version
         self._context: contextvars.Context | None = None
         self._limit = ScopeLimit(self._scope)  # the grace, or request_timeout
-        self._began = 0.0  # when the current exchange did; only kept for the access log
+        self._began = 0.0  # when the current exchange did; kept where somebody observes
+        self._counted = False  # the recorder knows of the current exchange, not of its end
         self._on_http2 = on_http2
         self._on_websocket = on_websocket
         self._upgrade: RequestHead | None = None  # to a WebSocket
@@ -146,6 +152,8 @@ class Http1Connection:
         finally:
             if self._scope is scope:
                 self._over = True
+                if self._counted:
+                    self._give_up()
                 if not self._change_protocol():
                     await self._close()
 
@@ -241,8 +249,8 @@ class Http1Connection:
             exchange,
             keep_alive=self._requests != shared.config.max_requests_per_connection,
         )
-        if shared.access_log is not None:
-            self._began = shared.now()
+        if shared.observed:
+            self._observe(shared.recorder)
         if shared.request_timeout != math.inf:
             self._limit.set(shared.now() + shared.request_timeout)
         if wire.transport.peer is not _PRESENT:
@@ -300,6 +308,7 @@ class Http1Connection:
         if cancelled:
             by_timeout = self._limit.at <= self._shared.now()
             outcomes.log_cancellation(exchange, by_timeout=by_timeout)
+        outcomes.note_disconnect(self._shared, exchange, answered=wire.ending)
         wire.ending = True
         exchange.disconnect(unreachable=True)
         wire.transport.interrupt()  # a task of the application may still be in receive()
@@ -309,12 +318,43 @@ class Http1Connection:
                 await wire.send_error(503, "the request was cancelled")
             else:
                 await wire.send_error(500, "")
-        if self._shared.access_log is not None:
-            self._log_access(exchange)
+        if self._shared.observed:
+            seconds = self._shared.stopwatch() - self._began
+            self._count(exchange, seconds)
+            self._log_access(exchange, seconds)
 
-    def _log_access(self, exchange: HttpExchange) -> None:
+    def _observe(self, recorder: Recorder | None) -> None:
+        """An exchange has begun, and somebody wants to know of it."""
+        if recorder is not None:
+            self._counted = True
+            number = recorder.begin_exchange()
+            if number & recorder.sample_mask and self._shared.access_log is None:
+                self._began = _NOT_TIMED
+                return
+            if number % SETTLE_COUNT == 0:
+                recorder.settle()
+        self._began = self._shared.stopwatch()
+
+    def _count(self, exchange: HttpExchange, seconds: float, *, cancelled: bool = False) -> None:
+        self._counted = False
+        if self._began == _NOT_TIMED:
+            assert self._shared.recorder is not None
+            self._shared.recorder.skip_exchange()
+            return
+        method = self.wire.request.method
+        outcomes.count_exchange(self._shared, exchange, method, seconds, cancelled=cancelled)
+
+    def _log_access(self, exchange: HttpExchange, seconds: float) -> None:
         no_body = self.wire.encoder.framing is Framing.NO_BODY
-        outcomes.log_access(self._shared, exchange, self._began, has_body=not no_body)
+        outcomes.log_access(self._shared, exchange, seconds, has_body=not no_body)
+
+    def _give_up(self) -> None:
+        """The exchange was cancelled together with its connection: it is only counted."""
+        exchange = self.wire.exchange
+        if exchange is not None:
+            outcomes.note_disconnect(self._shared, exchange, answered=self.wire.ending)
+            seconds = self._shared.stopwatch() - self._began
+            self._count(exchange, seconds, cancelled=True)
 
     # -- from outside this task -------------------------------------------------------------
 
@@ -352,8 +392,19 @@ class Http1Connection:
     def response_completed(self) -> None:
         """See Owner."""
         wire = self.wire
-        if self._shared.access_log is not None and wire.exchange is not None:
-            self._log_access(wire.exchange)
+        shared = self._shared
+        if not shared.observed or (exchange := wire.exchange) is None:
+            pass
+        elif self._began == _NOT_TIMED:
+            self._counted = False
+            shared.recorder.skip_exchange()  # type: ignore[union-attr]
+        else:
+            seconds = shared.stopwatch() - self._began
+            if shared.recorder is not None:  # as outcomes.count_exchange does it, without the call
+                self._counted = False
+                shared.recorder.end_exchange((wire.request.method, exchange.status, seconds))
+            if shared.access_log is not None:
+                self._log_access(exchange, seconds)
         if self._limit.at != math.inf:  # what the application does from now on is not limited by us
             self._limit.lift()
         if wire.reader.buffer or wire.transport.readable or not wire.encoder.keep_alive:

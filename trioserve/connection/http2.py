@@ -27,7 +27,6 @@ import trio
 from trioserve.asgi.background import contain
 from trioserve.asgi.exchange import HttpExchange
 from trioserve.asgi.extension import NO_OPTIONS, TrioExtension
-from trioserve.connection import outcomes
 from trioserve.connection.http2_room import has_room
 from trioserve.connection.http2_stream import Http2Stream
 from trioserve.connection.http2_tunnel import open_tunnel, parse_connect
@@ -262,17 +261,6 @@ class Http2Connection:
             self._engine.reset(stream_id, ErrorCode.NO_ERROR)
         self.note_deadline(self._waits.deadline)
 
-    def response_completed(self, stream: Http2Stream) -> None:
-        """The exchange is over, as far as its client is concerned."""
-        stream.limit.lift()  # what the application does from now on is not limited by us
-        self.log_access(stream)
-
-    def log_access(self, stream: Http2Stream) -> None:
-        """The access log's line."""
-        outcomes.log_access(
-            self.shared, stream.exchange, stream.began, has_body=stream.response.has_body
-        )
-
     # -- what comes: the Listener -----------------------------------------------------------
 
     def on_request(
@@ -291,13 +279,11 @@ class Http2Connection:
                 raise body_too_large(self.max_body_size)
             handshake = parse_connect(head, end_stream) if head.protocol is not None else None
         except MalformedRequest as exc:
-            _log.info("refused a request: %s", exc)
-            self._meter.note_reset(self.shared.now())
+            self._note_refusal(exc, 0)
             self._engine.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
         except RemoteProtocolError as exc:
-            _log.info("refused a request: %s", exc)
-            self._meter.note_reset(self.shared.now())
+            self._note_refusal(exc, exc.status)
             head_only = (b":method", b"HEAD") in fields
             self.writer.send_answer(
                 stream_id, exc.status, exc.reason, head_only=head_only, fields=exc.headers
@@ -306,6 +292,12 @@ class Http2Connection:
                 self._begin_upload(stream_id)
             return
         self._begin(stream_id, head, end_stream, handshake)
+
+    def _note_refusal(self, error: Exception, status: int) -> None:
+        _log.info("refused a request: %s", error)
+        self._meter.note_reset(self.shared.now())
+        if self.shared.recorder is not None:
+            self.shared.recorder.refuse(status)
 
     def _may_open(self, stream_id: int) -> bool:
         """Whether one more request may be served; too many that may not are a flood."""

@@ -22,6 +22,7 @@ from trioserve.connection.http2_inbox import Http2Inbox
 from trioserve.connection.http2_output import Http2Output
 from trioserve.connection.limits import ScopeLimit
 from trioserve.errors import AppProtocolError
+from trioserve.metrics import SETTLE_COUNT
 from trioserve.protocols.errors import RemoteProtocolError, body_too_large
 from trioserve.protocols.http2 import UNKNOWN, ErrorCode, Http2Response
 
@@ -54,6 +55,7 @@ class Http2Stream(Http2Output):
     __slots__ = (
         "_body_size",
         "_body_waited",
+        "_counted",
         "_expect_continue",
         "_inbox",
         "_reader",
@@ -86,6 +88,7 @@ class Http2Stream(Http2Output):
         self.request_trailers: Headers = []
         self.response = Http2Response(head_only=head.method == "HEAD")
         self._inbox = Http2Inbox()
+        self._counted = False  # the recorder knows of the exchange, not of its end
         self._body_size = 0
         self._body_waited = 0.0
         self._expect_continue = head.expect_continue
@@ -99,6 +102,19 @@ class Http2Stream(Http2Output):
 
         *Errors handled here*: whatever the application raises.
         """
+        shared = self._connection.shared
+        if shared.recorder is not None:
+            self._counted = True
+            if shared.recorder.begin_exchange() % SETTLE_COUNT == 0:
+                shared.recorder.settle()
+        try:
+            await self._run_application()
+        finally:
+            if self._counted:  # it was cancelled with its connection
+                outcomes.note_disconnect(shared, self.exchange, answered=self.ended)
+                self._count(shared.now() - self.began, cancelled=True)
+
+    async def _run_application(self) -> None:
         exchange = self.exchange
         scope = self.scope
         with scope:
@@ -120,6 +136,7 @@ class Http2Stream(Http2Output):
         if cancelled:
             by_timeout = self.limit.at <= connection.shared.now()
             outcomes.log_cancellation(exchange, by_timeout=by_timeout)
+        outcomes.note_disconnect(connection.shared, exchange, answered=self.ended)
         exchange.disconnect(unreachable=True)
         if self.gone or self.ended or not connection.reachable:
             pass
@@ -129,7 +146,19 @@ class Http2Stream(Http2Output):
             connection.answer(self, 503, "the request was cancelled")
         else:
             connection.answer(self, 500, "")
-        connection.log_access(self)
+        self._end_exchange()
+
+    def _end_exchange(self) -> None:
+        shared = self._connection.shared
+        if shared.observed:
+            seconds = shared.now() - self.began
+            self._count(seconds)
+            outcomes.log_access(shared, self.exchange, seconds, has_body=self.response.has_body)
+
+    def _count(self, seconds: float, *, cancelled: bool = False) -> None:
+        self._counted = False
+        shared, method = self._connection.shared, self.head.method
+        outcomes.count_exchange(shared, self.exchange, method, seconds, cancelled=cancelled)
 
     # -- what the connection tells ----------------------------------------------------------
 
@@ -407,4 +436,5 @@ class Http2Stream(Http2Output):
         # From now on receive() gives no body: what has come of it is credit for other streams.
         self._connection.acknowledge(self, self._inbox.clear())
         self._wake_reader()  # a task of the application may wait for more of the body
-        self._connection.response_completed(self)
+        self.limit.lift()  # what the application does from now on is not limited by us
+        self._end_exchange()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trioserve.logs import AccessEntry, log_app_error
 
@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 
     Exchange = HttpExchange | WebSocketExchange
 
-__all__ = ["log_access", "log_cancellation", "log_failure", "log_return"]
+__all__ = [
+    "count_exchange",
+    "log_access",
+    "log_cancellation",
+    "log_failure",
+    "log_return",
+    "note_disconnect",
+]
+
+#: nginx's "client closed request": where there is no status since nobody was there to get it.
+_LEFT: Final = 499
+#: Where there is none since the server was stopped.
+_CANCELLED: Final = 503
 
 _log = logging.getLogger("trioserve.error")
 
@@ -60,11 +72,43 @@ def _name(exchange: Exchange) -> str:
     return f"{exchange.scope.get('method', 'WebSocket')} {exchange.scope['path']}"
 
 
-def log_access(shared: ServerContext, exchange: Exchange, began: float, *, has_body: bool) -> None:
+def count_exchange(
+    shared: ServerContext,
+    exchange: HttpExchange,
+    method: str,
+    seconds: float,
+    *,
+    cancelled: bool = False,
+) -> None:
+    """The exchange is over, as far as its client is concerned; counts it where somebody asks.
+
+    Args:
+        method: as it came; the application may have changed the one of its scope.
+        seconds: that it took.
+        cancelled: together with its connection.
+    """
+    if shared.recorder is not None:
+        status = exchange.status or (_CANCELLED if cancelled else _LEFT)
+        shared.recorder.end_exchange((method, status, seconds))
+
+
+def note_disconnect(shared: ServerContext, exchange: HttpExchange, *, answered: bool) -> None:
+    """Before the server ends an exchange in its application's place: whether its client has left.
+
+    Args:
+        answered: no client has left: it was told what is wrong with its request.
+    """
+    if shared.recorder is not None and exchange.disconnected and not answered:
+        shared.recorder.note_disconnect()
+
+
+def log_access(
+    shared: ServerContext, exchange: Exchange, seconds: float, *, has_body: bool
+) -> None:
     """The access log's line, where somebody reads it.
 
     Args:
-        began: when the exchange did, by the server's clock.
+        seconds: that the exchange took.
         has_body: its response's body is sent (no HEAD, 204 or 304).
     """
     access_log = shared.access_log
@@ -73,10 +117,10 @@ def log_access(shared: ServerContext, exchange: Exchange, began: float, *, has_b
     access_log(
         AccessEntry(
             exchange.scope,
-            exchange.status or 499,
+            exchange.status or _LEFT,
             exchange.headers,
             exchange.body_size if has_body else 0,
-            shared.now() - began,
+            seconds,
             exchange.disconnected and not exchange.response_complete,
         )
     )

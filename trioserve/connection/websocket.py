@@ -173,7 +173,18 @@ class WebSocketSession:
         finally:
             exchange.complete()  # what a task left behind sends now is told so
             self._engine = None
-            outcomes.log_access(self._shared, exchange, self._began, has_body=True)
+            self._count_end()
+            seconds = self._shared.now() - self._began
+            outcomes.log_access(self._shared, exchange, seconds, has_body=True)
+
+    def _count_end(self) -> None:
+        recorder = self._shared.recorder
+        if recorder is None:
+            return
+        if self._accepted:
+            recorder.end_websocket()
+        else:
+            recorder.refuse_websocket()
 
     async def _answer_after(self, failed: bool) -> None:
         """The application has ended, and has not accepted the handshake."""
@@ -222,6 +233,8 @@ class WebSocketSession:
         fields = accept_fields(self._handshake, subprotocol, headers, self._deflate)
         waiting = self._opening.accept(fields)
         self._accepted = True
+        if self._shared.recorder is not None:
+            self._shared.recorder.begin_websocket()
         self._accept_by = math.inf
         self._begin_pinging()
         self._engine.start(self._opening.take_unread())

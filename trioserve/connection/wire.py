@@ -80,7 +80,6 @@ class Http1Wire:
         "_max_body_size",
         "_may_be_http2",
         "_owner",
-        "_request",
         "_shared",
         "deadline",
         "encoder",
@@ -89,11 +88,12 @@ class Http1Wire:
         "handshake",
         "idle",
         "reader",
+        "request",
         "speaks_http2",
         "transport",
     )
 
-    _request: RequestHead
+    request: RequestHead
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class Http1Wire:
         self.encoder.begin(
             request.minor_version, request.method == "HEAD", request.keep_alive and keep_alive
         )
-        self._request = request
+        self.request = request
         self._expect_continue = request.expect_continue
         self._body_waited = 0.0
         self._expired = False
@@ -328,7 +328,7 @@ class Http1Wire:
     def _can_drain_body(self) -> bool:
         if self._expect_continue:
             return False
-        return self._request.content_length - self.reader.body_size <= DRAIN_SIZE
+        return self.request.content_length - self.reader.body_size <= DRAIN_SIZE
 
     # -- a response -------------------------------------------------------------------------
 
@@ -422,6 +422,8 @@ class Http1Wire:
         """Answers a head that can't become a request."""
         self.ending = True
         _log.info("refused a request: %s", error)
+        if self._shared.recorder is not None:
+            self._shared.recorder.refuse(error.status)
         self.encoder.begin(1, head_only=error.head_only, keep_alive=False)
         await self.send_error(error.status, error.reason, error.headers)
 

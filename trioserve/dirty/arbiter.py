@@ -22,6 +22,7 @@ import socket
 import sys
 import time
 from functools import partial, reduce
+from os.path import abspath
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -45,6 +46,7 @@ from trioserve.dirty.slots import App
 from trioserve.dirty.stash_direct_trio import AsyncDirectTransport
 from trioserve.dirty.tables import StashTables
 from trioserve.supervision import LIFELINE, SOCKET, Life, RespawnPolicy, Supervisor, open_child
+from trioserve.system.titles import process_title
 
 if TYPE_CHECKING:
     from trioserve.config import Config
@@ -78,6 +80,10 @@ _CLOSE_TIME: Final = 5.0
 class DirtyArbiter:
     """The pool of one server. Made and run in the process that serves, beside the HTTP server.
 
+    Args:
+        config: the server's.
+        predecessor: the process that this one replaces, in a hot upgrade.
+
     Attributes:
         config: the server's.
         pid: of this process.
@@ -87,8 +93,9 @@ class DirtyArbiter:
         pool: queues and slots.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, predecessor: int | None = None) -> None:
         self.config = config
+        self._predecessor = predecessor
         self.pid = os.getpid()
         self.socket_path = config.dirty_socket or ""
         self.tables = StashTables(
@@ -139,7 +146,10 @@ class DirtyArbiter:
         if not self.socket_path:
             self.socket_path = make_private_path()
         try:
-            with open_listener(self.socket_path) as listener, current.installed(self):
+            with (
+                open_listener(self.socket_path, self._predecessor) as listener,
+                current.installed(self),
+            ):
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     nursery.start_soon(self._accept, trio.socket.from_stdlib_socket(listener))
@@ -177,7 +187,11 @@ class DirtyArbiter:
 
     async def status(self) -> dict[str, Any]:
         """See Backend."""
-        workers = [handle.describe() for slot in self._slots for handle in slot.handles]
+        workers = [
+            {"slot": slot.number, **handle.describe()}
+            for slot in self._slots
+            for handle in slot.handles
+        ]
         workers.sort(key=lambda worker: worker["age"])
         return {
             "arbiter_pid": self.pid,
@@ -193,6 +207,27 @@ class DirtyArbiter:
             "restarts": sum(slot.supervisor.restarts for slot in self._slots),
             "stash": self.tables.status(),
         }
+
+    async def tasks(self, timeout: float = 2.0) -> list[dict[str, Any]]:
+        """What the tasks and threads of each worker are doing, asked all at once.
+
+        Args:
+            timeout: seconds for each of them.
+
+        Returns:
+            For each worker ``pid``, ``name``, ``tree`` (see trioserve.task_tree) and ``error``; of
+            the last two, one is None.
+        """
+        found: list[dict[str, Any]] = []
+
+        async def ask(slot: Slot, handle: WorkerHandle) -> None:
+            found.append({"name": slot.supervisor.name, **await handle.tasks(timeout)})
+
+        async with trio.open_nursery() as nursery:
+            for slot in self._slots:
+                for handle in slot.handles:
+                    nursery.start_soon(ask, slot, handle)
+        return sorted(found, key=lambda told: (told["name"], told["pid"]))
 
     async def manage(self, operation: int, count: int) -> dict[str, Any]:
         """See Backend."""
@@ -232,14 +267,16 @@ class DirtyArbiter:
         Each serves until its successor is ready. If a successor can't be made ready, the others
         keep the code that they have.
         """
-        self._limits = None  # the new code may have others
-        self._nursery.start_soon(self._reload)
+        self._nursery.start_soon(self.reload_all)
 
-    async def _reload(self) -> None:
+    async def reload_all(self) -> bool:
+        """As ``reload``, and returns when it is done: whether all were replaced."""
+        self._limits = None  # the new code may have others
         for slot in self._slots.copy():
             if not await slot.supervisor.try_replacing():
                 _log.error("dirty: %s has no successor; the reload ends", slot.supervisor.name)
-                return
+                return False
+        return True
 
     # -- slots ------------------------------------------------------------------------------
 
@@ -317,7 +354,7 @@ class DirtyArbiter:
         handle: WorkerHandle | None = None
         try:
             async with open_child(
-                [*argv, self._worker_settings()],
+                [*argv, self._worker_settings(slot)],
                 name=slot.supervisor.name,
                 stop_timeout=0,  # what is orderly goes by the channel
             ) as child:
@@ -330,7 +367,7 @@ class DirtyArbiter:
                 slot.handles.remove(handle)
                 self._call_hook("dirty_worker_exit", self.config.dirty_worker_exit, self, handle)
 
-    def _worker_settings(self) -> str:
+    def _worker_settings(self, slot: Slot) -> str:
         config = self.config
         return json.dumps(
             {
@@ -342,6 +379,10 @@ class DirtyArbiter:
                 "socket_path": self.socket_path,
                 "log_level": config.log_level.upper(),
                 "log_format": _LOG_FORMAT,
+                "log_file": None
+                if config.error_log_file == "-"
+                else abspath(config.error_log_file),
+                "title": process_title(slot.supervisor.name, config.process_name),
                 "orphan_grace": _ORPHAN_GRACE,
                 "sys_path": sys.path,
             }

@@ -59,6 +59,7 @@ class Call:
     revoked = False
     overdue = False
     limit_at = math.inf
+    submitted_at = 0.0
     started_at = 0.0
     holder: Any = None
     parent: Call | None = None

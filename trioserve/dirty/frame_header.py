@@ -43,6 +43,7 @@ class FrameType:
     PONG: Final = 0x44
     DRAIN: Final = 0x45
     REVOKE: Final = 0x46
+    TASKS: Final = 0x47
 
 
 _NAMES: Final[dict[int, str]] = {

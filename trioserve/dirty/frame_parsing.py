@@ -109,6 +109,11 @@ def decode_hello(payload: Payload) -> dict[str, Any]:
     return _fields(payload, "HELLO")
 
 
+def decode_tasks(payload: Payload) -> dict[str, Any]:
+    """The fields of a TASKS that answers."""
+    return _fields(payload, "TASKS")
+
+
 def _fields(payload: Payload, frame_name: str) -> dict[str, Any]:
     fields = tlv.decode(payload)
     if type(fields) is not dict:

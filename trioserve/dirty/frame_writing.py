@@ -327,3 +327,13 @@ def pong(request_id: int = 0) -> Parts:
 
 def drain(request_id: int = 0) -> Parts:
     return with_header(FrameType.DRAIN, request_id, _EMPTY)
+
+
+def tasks(
+    request_id: int,
+    fields: Mapping[str, str] | None = None,
+    max_frame_size: int = DEFAULT_MAX_FRAME_SIZE,
+) -> Parts:
+    """A TASKS: the question, or with fields its answer."""
+    payload = _EMPTY if fields is None else _dict("tasks", fields)
+    return with_header(FrameType.TASKS, request_id, payload, max_frame_size)

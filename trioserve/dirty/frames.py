@@ -33,6 +33,7 @@ from trioserve.dirty.frame_parsing import (
     decode_manage,
     decode_request,
     decode_result,
+    decode_tasks,
     read_call,
 )
 from trioserve.dirty.frame_reader import FrameReader
@@ -55,6 +56,7 @@ from trioserve.dirty.frame_writing import (
     revoke,
     stash,
     status,
+    tasks,
     with_header,
 )
 from trioserve.dirty.tlv import peek_route
@@ -83,6 +85,7 @@ __all__ = [
     "decode_manage",
     "decode_request",
     "decode_result",
+    "decode_tasks",
     "drain",
     "end",
     "error",
@@ -99,6 +102,7 @@ __all__ = [
     "revoke",
     "stash",
     "status",
+    "tasks",
     "with_header",
 ]
 

@@ -78,11 +78,17 @@ async def open_dirty_pool(*apps: str, **settings: Any) -> AsyncIterator[DirtyCli
 
 
 @contextlib.asynccontextmanager
-async def open_arbiter(config: Config) -> AsyncIterator[DirtyArbiter]:
-    """The pool that ``config`` describes, around the block; see open_dirty_pool."""
+async def open_arbiter(
+    config: Config, predecessor: int | None = None
+) -> AsyncIterator[DirtyArbiter]:
+    """The pool that ``config`` describes, around the block; see open_dirty_pool.
+
+    Args:
+        predecessor: the process that this one replaces, in a hot upgrade.
+    """
     from trioserve.dirty.arbiter import DirtyArbiter
 
-    arbiter = DirtyArbiter(config)
+    arbiter = DirtyArbiter(config, predecessor)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         try:

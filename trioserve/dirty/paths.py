@@ -17,12 +17,11 @@ import fcntl
 import os
 import socket
 import stat
-import struct
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from trioserve.dirty.errors import DirtyConnectionError, DirtyError
+from trioserve.peers import is_stranger, peer_pid, peer_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,11 +130,15 @@ def remove_private_directory(path: str) -> None:
 
 
 @contextlib.contextmanager
-def open_listener(path: str) -> Iterator[socket.socket]:
+def open_listener(path: str, predecessor: int | None = None) -> Iterator[socket.socket]:
     """A listening socket at ``path``, for this user only, around the block.
 
-    A stale socket, to which nobody listens, is replaced. After the block the path is free again,
-    but for what somebody else has put there.
+    A stale socket, to which nobody listens, is replaced, and so is that of the predecessor, whose
+    connections stay. After the block the path is free again, but for what somebody else has put
+    there.
+
+    Args:
+        predecessor: the process that this one replaces.
 
     Raises:
         DirtyError: the directory isn't there, anybody may replace files in it, the path is too
@@ -144,7 +147,7 @@ def open_listener(path: str) -> Iterator[socket.socket]:
     directory = os.path.dirname(os.path.abspath(path))
     _check_directory(directory)
     with _lock(directory):
-        _remove_stale(path)
+        _remove_stale(path, predecessor)
         sock = _listen(path)
     with sock:
         bound = _identity(path)
@@ -229,8 +232,8 @@ def _identity(path: str) -> tuple[int, int] | None:
     return info.st_dev, info.st_ino
 
 
-def _remove_stale(path: str) -> None:
-    """Removes a socket to which nobody listens. To be called with the lock.
+def _remove_stale(path: str, predecessor: int | None = None) -> None:
+    """Removes a socket to which nobody listens, or the predecessor. To be called with the lock.
 
     Raises:
         DirtyError: somebody does, or it is no socket.
@@ -252,6 +255,10 @@ def _remove_stale(path: str) -> None:
             return
         except OSError as exc:
             raise DirtyError(f"dirty_socket: {path} is in the way: {exc}") from exc
+        if predecessor is not None and peer_pid(probe) == predecessor:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
     raise DirtyError(f"dirty_socket: somebody listens at {path} already")
 
 
@@ -267,33 +274,6 @@ def remove_if_dead(path: str) -> None:
 
 
 # -- who is at the other end ----------------------------------------------------------------
-
-#: LOCAL_PEERCRED: version, user, and a list of groups.
-_LOCAL_PEERCRED: Final = (0, 1, struct.Struct("2Ih16I"))
-#: By platform: the level and name of a socket option, and what it gives, the user second.
-_PEER_OPTIONS: Final = {
-    # SO_PEERCRED: process, user, group.
-    "linux": (socket.SOL_SOCKET, getattr(socket, "SO_PEERCRED", 17), struct.Struct("i2I")),
-    "darwin": _LOCAL_PEERCRED,
-    "freebsd": _LOCAL_PEERCRED,
-}
-
-
-def peer_uid(sock: socket.socket) -> int | None:
-    """The user at the other end of a connection; None where the system doesn't tell."""
-    option = _PEER_OPTIONS.get(sys.platform.rstrip("0123456789"))
-    if option is None:
-        return None
-    level, name, layout = option
-    try:
-        return int(layout.unpack(sock.getsockopt(level, name, layout.size))[1])
-    except (OSError, struct.error):
-        return None
-
-
-def is_stranger(uid: int | None) -> bool:
-    """Whether a client of this user is to be refused: it is neither this process's nor root."""
-    return uid is not None and uid not in (os.geteuid(), 0)
 
 
 def check_server(sock: socket.socket, path: str) -> None:

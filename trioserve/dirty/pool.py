@@ -74,7 +74,7 @@ class Pool:
         self.apps = {app.path: app for app in apps}
         self.workers: list[Worker] = []
         self.next_sweep = math.inf
-        self.on_sooner: Callable[[], None] = _nothing
+        self.on_sooner: Callable[[], None] = lambda: None
         self.is_expected = is_expected
         self.is_coming = is_coming
         self._queue_size = queue_size
@@ -100,7 +100,7 @@ class Pool:
         call.id = next(self._ids)
         call.parent = parent
         sync = app.is_sync(call.action)
-        now = self._clock()
+        now = call.submitted_at = self._clock()
         queue = app.queues[sync]
         lane = None if queue else ahead.find_lane(app, sync, call, now)
         if lane is None:
@@ -116,12 +116,16 @@ class Pool:
     def _enqueue(
         self, app: App, queue: deque[Call], call: Call, parent: Call | None, now: float
     ) -> None:
+        error: DirtyError | None = None
         if not app.workers and not self.is_expected(app.path):
-            raise refusals.no_worker_comes(app)
-        if app.queued >= self._queue_size:
-            raise refusals.overloaded(app, self._queue_size)
-        if parent is not None and deadlocks.would_deadlock(self.apps, self.is_coming, call, parent):
-            raise refusals.waits_for_ever(call)
+            error = refusals.no_worker_comes(app)
+        elif app.queued >= self._queue_size:
+            error = refusals.overloaded(app, self._queue_size)
+        elif parent and deadlocks.would_deadlock(self.apps, self.is_coming, call, parent):
+            error = refusals.waits_for_ever(call)
+        if error is not None:
+            app.refused += 1
+            raise error
         call.stage = _QUEUED
         call.started_at = now
         queue.append(call)
@@ -141,6 +145,7 @@ class Pool:
 
     def _abandon(self, call: Call) -> None:
         call.abandoned = True
+        self.apps[call.app_path].abandoned += 1
         if call.stage is _QUEUED:
             self._forget_queued(call)
         else:
@@ -163,9 +168,8 @@ class Pool:
             if len(app.workers) > 1:
                 self._note(lane.latest_start + ahead.STUCK_AFTER)
         lane.worker.calls[call.id] = call
-        lane.worker.face.send(
-            frames.with_header(_REQUEST, call.id, call.parts, self._max_frame_size)
-        )
+        parts = frames.with_header(_REQUEST, call.id, call.parts, self._max_frame_size)
+        lane.worker.face.send(parts)
         if call.stage is _RUNNING:
             call.parts = []
 
@@ -175,6 +179,7 @@ class Pool:
         call.stage = _RUNNING
         call.started_at = lane.latest_start = now
         call.limit_at = now + app.timeout
+        app.note_queue_time(now - call.submitted_at)
         lane.running[call.id] = call
         self._note(call.limit_at)
 
@@ -309,7 +314,9 @@ class Pool:
                 return
             if not call.abandoned:
                 worker.errors += 1
-                self.apps[call.app_path].errors += 1
+                self.apps[call.app_path].failed += 1
+        elif not call.abandoned:
+            self.apps[call.app_path].completed += 1
         self._release(call, self._clock())
         if not call.abandoned:
             call.deliver(frame_type, payload)
@@ -388,7 +395,7 @@ class Pool:
                 continue
             self._end(call)
             if not call.abandoned:
-                self.apps[call.app_path].errors += 1
+                self.apps[call.app_path].lost += 1
                 call.fail(refusals.died(call, worker, description))
         worker.calls.clear()
         for lane in worker.lanes:
@@ -402,15 +409,16 @@ class Pool:
         for app in self.apps.values():
             if app.workers or not app.queued or self.is_expected(app.path):
                 continue
-            for queue in app.queues:
-                for call in list(queue):
-                    self._forget_queued(call)
-                    call.fail(refusals.no_worker_left(app))
+            for call in (*app.queues[0], *app.queues[1]):
+                app.refused += 1
+                self._forget_queued(call)
+                call.fail(refusals.no_worker_left(app))
         while self._queued:
             unservable = deadlocks.find_unservable(self.apps, self.is_coming)
             if unservable is None:
                 return
             self._forget_queued(unservable)
+            self.apps[unservable.app_path].refused += 1
             unservable.fail(refusals.waits_for_ever(unservable))
 
     def _forget_queued(self, call: Call) -> None:
@@ -425,10 +433,9 @@ class Pool:
         """An app's own timeout has become known; it holds for calls that wait already, too."""
         app = self.apps[path]
         app.timeout = timeout
-        for queue in app.queues:
-            for call in queue:
-                call.deadline = call.started_at + min(call.timeout, timeout)
-                self._note(call.deadline)
+        for call in (*app.queues[0], *app.queues[1]):
+            call.deadline = call.started_at + min(call.timeout, timeout)
+            self._note(call.deadline)
 
     def _note(self, deadline: float) -> None:
         if deadline < self.next_sweep:
@@ -438,9 +445,8 @@ class Pool:
     def sweep(self) -> None:
         """Ends what is overdue, and sets next_sweep."""
         now = self._clock()
-        self.next_sweep = math.inf
+        self.next_sweep = soonest = math.inf
         overdue = []
-        soonest = math.inf
         for call in self._calls.values():
             deadline = call.limit_at if call.abandoned else min(call.deadline, call.limit_at)
             if deadline <= now:
@@ -486,12 +492,9 @@ class Pool:
             elif call.abandoned:
                 continue
             call.abandoned = True
+            self.apps[call.app_path].abandoned += 1
             call.fail(error(call))
 
     def describe_apps(self) -> dict[str, dict[str, Any]]:
         """Counters of each app, for STATUS."""
         return {path: app.describe() for path, app in self.apps.items()}
-
-
-def _nothing() -> None:
-    """Stands for an owner that isn't interested."""

@@ -8,6 +8,8 @@ has, which is when the process has ended, or was told to.
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import math
 import os
@@ -88,6 +90,10 @@ class WorkerHandle:
         self._started = trio.Event()
         self._idle = trio.Event()
         self._ended_by: str | None = None
+        #: It has got the HELLO that it waited for, and takes other frames from now on.
+        self._is_loaded = False
+        self._question_ids = itertools.count(1)
+        self._questions: dict[int, Callable[[dict[str, Any]], None]] = {}
         self._unanswered = 0
         self._max_rss: int | None = None
         self._weighs_too_much = False
@@ -148,6 +154,40 @@ class WorkerHandle:
         self.life.expect_end()
         self._child.kill()
 
+    async def tasks(self, timeout: float) -> dict[str, Any]:
+        """What its tasks and threads are doing, or why it doesn't say.
+
+        Returns:
+            ``pid``; ``tree`` (see trioserve.task_tree, with ``threads``) and ``error``, of which
+            one is None.
+        """
+        if not self._is_loaded:
+            return self._told({"error": "it is importing its apps, and can't answer yet"})
+        answer: dict[str, Any] = {}
+        came = trio.Event()
+
+        def take(fields: dict[str, Any]) -> None:
+            answer.update(fields)
+            came.set()
+
+        question = next(self._question_ids)
+        self._questions[question] = take
+        try:
+            self._channel.send(frames.tasks(question))
+            with trio.move_on_after(timeout):
+                await came.wait()
+        finally:
+            del self._questions[question]
+        return self._told(answer or {"error": f"no answer within {timeout:g} s"})
+
+    def _told(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        tree = answer.get("tree")
+        return {
+            "pid": self.pid,
+            "tree": None if tree is None else json.loads(tree),
+            "error": answer.get("error"),
+        }
+
     # -- tasks ------------------------------------------------------------------------------
 
     async def _run_channel(self) -> None:
@@ -158,6 +198,8 @@ class WorkerHandle:
             self._child.kill()
         finally:
             self._gone.set()
+            for take in self._questions.values():
+                take({"error": "it has ended"})
 
     async def _watch_exit(self) -> None:
         await self._child.wait()
@@ -221,6 +263,10 @@ class WorkerHandle:
             self._on_pong()
         elif frame_type == FrameType.HELLO:
             self._on_hello(frames.decode_hello(payload))
+        elif frame_type == FrameType.TASKS:
+            take = self._questions.get(call_id)
+            if take is not None:  # not too late
+                take(frames.decode_tasks(payload))
         else:
             raise DirtyProtocolError(f"a worker can't send a frame of type {frame_type:#04x}")
 
@@ -232,6 +278,7 @@ class WorkerHandle:
             self._channel.send(
                 frames.hello({"role": "arbiter", "load": load, "worker": self._token})
             )
+            self._is_loaded = True
         elif stage == "ready":
             self._make_ready(hello["apps"])
         elif stage == "leaving":

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trioserve.dirty.ahead import ahead_limit
 
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 
     from trioserve.dirty.calls import Call
 
-__all__ = ["App", "Lane", "Worker", "WorkerFace"]
+__all__ = ["QUEUE_BOUNDS", "App", "Lane", "Worker", "WorkerFace"]
+
+#: Seconds; a time in the queue belongs to the first that is not less.
+QUEUE_BOUNDS: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
 
 
 class WorkerFace(Protocol):
@@ -53,7 +60,10 @@ class App:
         queues: calls that wait, [async, sync].
         service_time: seconds a sync action takes, a moving average.
         ahead_limit: calls that may be sent ahead to one lane.
-        calls, errors, timeouts: counted since the start.
+        calls: counted since the start, as is what became of them:
+        completed, failed, lost, refused, abandoned: by their outcome; the lost died with their
+            worker, and nobody waited for the end of the abandoned.
+        timeouts: of the abandoned those whose time was over.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -65,8 +75,19 @@ class App:
         self.service_time = math.inf
         self.ahead_limit = 0
         self.calls = 0
-        self.errors = 0
+        self.completed = 0
+        self.failed = 0
+        self.lost = 0
+        self.refused = 0
+        self.abandoned = 0
         self.timeouts = 0
+        self._queue_counts = [0] * (len(QUEUE_BOUNDS) + 1)
+        self._queue_time = 0.0
+
+    @property
+    def errors(self) -> int:
+        """Calls that their action, or the end of its worker, has failed."""
+        return self.failed + self.lost
 
     @property
     def queued(self) -> int:
@@ -94,7 +115,26 @@ class App:
             "calls": self.calls,
             "errors": self.errors,
             "timeouts": self.timeouts,
+            "outcomes": {
+                "completed": self.completed,
+                "failed": self.failed,
+                "lost": self.lost,
+                "refused": self.refused,
+                "timed_out": self.timeouts,
+                "cancelled": self.abandoned - self.timeouts,
+            },
+            "queue_time": {
+                "bounds": list(QUEUE_BOUNDS),
+                "counts": self._queue_counts.copy(),
+                "sum": self._queue_time,
+                "count": sum(self._queue_counts),
+            },
         }
+
+    def note_queue_time(self, seconds: float) -> None:
+        """A call has started so long after it came. One that is taken back starts again."""
+        self._queue_counts[bisect_left(QUEUE_BOUNDS, seconds)] += 1
+        self._queue_time += seconds
 
     def note_service_time(self, seconds: float) -> None:
         """A sync action took so long. A long one counts at once, short ones bit by bit."""

@@ -47,6 +47,7 @@ from trioserve.dirty.frames import FrameReader, FrameType
 from trioserve.dirty.jobs import AsyncJob, SyncJob, pass_cancellation
 from trioserve.dirty.remote import open_remote
 from trioserve.lifeline import ignore_interrupts, watch_lifeline
+from trioserve.system.titles import set_process_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +61,9 @@ _log = logging.getLogger("trioserve.error")
 #: Exit codes: an app can't be imported or initialised; the arbiter said something unexpected.
 FAILED: Final = 3
 CONFUSED: Final = 4
+
+#: Tasks that are described of many, and where that is longer than a frame may be.
+_TREE_SIZES: Final = (10_000, 100)
 
 #: Looks at a dead arbiter's socket, and seconds between them.
 _REMOVALS: Final = 20
@@ -106,6 +110,7 @@ class WorkerProcess:
             for kind in (entries[path]["actions"] or {}).values()
         )
         self._send: Callable[[frames.Parts], None] = self._channel.send
+        self._loop: trio.lowlevel.TrioToken | None = None  # where threads read
 
     async def run(self) -> int:
         """Initialises the apps, runs actions until the channel ends; returns the exit code."""
@@ -159,7 +164,7 @@ class WorkerProcess:
         self._send = self._channel.send_from_thread
         self._channel.let_threads_read()
         self._nursery.start_soon(self._channel.run_unread)
-        token = trio.lowlevel.current_trio_token()
+        token = self._loop = trio.lowlevel.current_trio_token()
 
         def read() -> bool:
             try:
@@ -264,6 +269,29 @@ class WorkerProcess:
             self._send(frames.pong(call_id))
         elif frame_type == FrameType.DRAIN:
             self.is_dismissed = True
+        elif frame_type == FrameType.TASKS:
+            self._tell_tasks(call_id)
+
+    def _tell_tasks(self, question: int) -> None:
+        if self._loop is None:
+            self._answer_tasks(question)
+        else:  # it is a thread that reads, and the tree is the loop's
+            with contextlib.suppress(trio.RunFinishedError):
+                self._loop.run_sync_soon(self._answer_tasks, question)
+
+    def _answer_tasks(self, question: int) -> None:
+        """In the loop, which must not wait for the socket."""
+        from trioserve import task_tree  # rarely needed
+
+        answer = frames.tasks(question, {"error": "its tree is longer than dirty_max_frame_size"})
+        for max_tasks in _TREE_SIZES:
+            tree = task_tree.describe_tasks(max_tasks=max_tasks)
+            tree["threads"] = task_tree.describe_threads()
+            with contextlib.suppress(DirtyProtocolError):
+                fields = {"tree": json.dumps(tree)}  # nested more deeply than values may be
+                answer = frames.tasks(question, fields, self._channel.max_frame_size)
+                break
+        self._channel.send(answer)
 
     def _start(self, call_id: int, payload: Payload) -> None:
         route = frames.peek_route(payload)
@@ -350,6 +378,19 @@ def _read_hello(sock: socket.socket, max_frame_size: int) -> dict[str, Any]:
             raise reader.error
 
 
+def _configure_logging(settings: Mapping[str, Any]) -> None:
+    """To the server's log file, if it has one that can be written to, else to stderr."""
+    handlers = None
+    if settings["log_file"] is not None:
+        from logging.handlers import WatchedFileHandler  # which follows a rotation by itself
+
+        with contextlib.suppress(OSError):
+            handlers = [WatchedFileHandler(settings["log_file"])]
+    logging.basicConfig(
+        level=settings["log_level"], format=settings["log_format"], handlers=handlers
+    )
+
+
 def main(argv: list[str]) -> int:
     """The process: returns its exit code."""
     sock = socket.socket(fileno=int(argv[1]))
@@ -360,7 +401,8 @@ def main(argv: list[str]) -> int:
         grace=settings["orphan_grace"],
         on_eof=functools.partial(_remove_socket, settings["socket_path"]),
     )
-    logging.basicConfig(level=settings["log_level"], format=settings["log_format"])
+    _configure_logging(settings)
+    set_process_title(settings["title"])
     os.environ["TRIOSERVE_DIRTY_SOCKET"] = settings["socket_path"]
     sock.setblocking(True)
     watch_forks()

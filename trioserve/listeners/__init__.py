@@ -18,15 +18,17 @@ already, and leaving the context closes the sockets.
 from __future__ import annotations
 
 from trioserve.listeners.accepting import Listener, OnConnection
-from trioserve.listeners.binding import BindOptions, open_listeners
+from trioserve.listeners.binding import BindOptions, open_listeners, open_twins
 from trioserve.listeners.gate import ConnectionGate
-from trioserve.listeners.inherited import systemd_listen_fds
+from trioserve.listeners.inherited import adopt, systemd_listen_fds
 
 __all__ = [
     "BindOptions",
     "ConnectionGate",
     "Listener",
     "OnConnection",
+    "adopt",
     "open_listeners",
+    "open_twins",
     "systemd_listen_fds",
 ]

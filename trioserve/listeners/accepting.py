@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,13 @@ _log = logging.getLogger("trioserve.error")
 OnConnection = Callable[[socket.socket, Any], None]
 """Takes an accepted socket and its peer's address (as ``socket.accept()`` gives it)."""
 
-# How many are accepted before other tasks get their turn.
+# How many are accepted before other tasks get their turn; and before other processes do, where they
+# accept from the same socket: the first one to wake must not take all that came together.
 _MAX_BATCH = 64
+_SHARED_BATCH = 1
+
+# Seconds in which an idle process wakes up for a connection.
+_WAKE_TIME = 0.0002
 
 # Seconds without accepting after descriptors or memory ran out; doubled from one to the other.
 _MIN_PAUSE = 0.1
@@ -60,13 +66,18 @@ class Listener:
         backlog: How many connections its queue may hold: the bound of :meth:`accept_pending`.
         scheme: ``http`` or ``https``, for :attr:`address`.
         socket_file: The file that goes with a Unix socket of ours; unlinked by :meth:`close`.
+        is_shared: Other processes accept from it, too.
+        bind: The bind address that it is of.
 
     Attributes:
+        bind: The bind address that it is of, as it was written; "" where nobody said.
         socket: The listening socket.
         address: Where it really listens; stays valid after :meth:`close`.
+        is_shared: Other processes accept from it, too, and go on when this one stops: then nothing
+            that is pending is this one's.
     """
 
-    __slots__ = ("_backlog", "_gate", "_socket_file", "address", "socket")
+    __slots__ = ("_backlog", "_gate", "_socket_file", "address", "bind", "is_shared", "socket")
 
     def __init__(
         self,
@@ -75,6 +86,8 @@ class Listener:
         backlog: int = socket.SOMAXCONN,
         scheme: str = "http",
         socket_file: SocketFile | None = None,
+        is_shared: bool = False,
+        bind: str = "",
     ) -> None:
         sock.setblocking(False)
         self.socket = sock
@@ -82,6 +95,8 @@ class Listener:
         self._backlog = backlog
         self._socket_file = socket_file
         self._gate = ConnectionGate(0)
+        self.is_shared = is_shared
+        self.bind = bind
 
     def __repr__(self) -> str:
         return f"<Listener {self.address}>"
@@ -106,7 +121,8 @@ class Listener:
         Errors handled here: out of descriptors or memory (logged once, tried again after 0.1 s,
         doubled up to 1 s; the recovery is logged); a connection that failed in the queue (skipped).
 
-        Cancellation: only between two batches of at most 64, so that no accepted socket is lost.
+        Cancellation: only between two batches of at most 64 (of one, where the socket is shared),
+            so that no accepted socket is lost.
         """
         self._gate = gate
         pause = 0.0
@@ -115,7 +131,10 @@ class Listener:
             if self.socket.fileno() == -1:
                 raise trio.ClosedResourceError(f"{self} was closed")
             await trio.lowlevel.wait_readable(self.socket.fileno())
-            shortage = self._accept_batch(on_connection, gate, _MAX_BATCH)
+            batch = _SHARED_BATCH if self.is_shared else _MAX_BATCH
+            shortage = self._accept_batch(on_connection, gate, batch)
+            if self.is_shared:
+                await _let_others_wake()
             if shortage is not None:
                 if not pause:
                     self._log_shortage(shortage)
@@ -131,7 +150,7 @@ class Listener:
         """Hand over what is in the kernel's queue now, never waiting: the last step before closing.
 
         For a client these connections are established, and closing the listening socket would
-        reset them. Not for a socket that other processes go on accepting from.
+        reset them. Nothing where the socket is shared: the others take them.
 
         Args:
             on_connection: As for :meth:`serve`.
@@ -144,11 +163,16 @@ class Listener:
         Raises:
             OSError: As for :meth:`serve`.
         """
-        if self.socket.fileno() == -1:
+        if self.socket.fileno() == -1 or self.is_shared:
             return
         shortage = self._accept_batch(on_connection, gate or self._gate, self._backlog + 1)
         if shortage is not None:
             self._log_shortage(shortage)
+
+    def hand_over(self) -> None:
+        """Leave the socket, its queue and its file to another process that has it by now."""
+        self.is_shared = True
+        self._socket_file = None
 
     def close(self) -> None:
         """Close the socket; a second call does nothing.
@@ -194,6 +218,19 @@ class Listener:
             self.address,
             shortage,
         )
+
+
+async def _let_others_wake() -> None:
+    """Some passes of the loop, while another process has its chance of the next connection.
+
+    By the clock, since a pass takes far less than a wake-up in a process that has nothing to do,
+    and more in one that is busy, which then waits for no other.
+    """
+    until = time.perf_counter() + _WAKE_TIME
+    while True:
+        await trio.lowlevel.checkpoint()
+        if time.perf_counter() >= until:
+            return
 
 
 def _hand_over(

@@ -15,13 +15,15 @@ import trio
 from trioserve.addresses import BindAddress, FdAddress, TcpAddress, UnixAddress, parse_bind
 from trioserve.errors import BindError
 from trioserve.listeners.accepting import Listener
-from trioserve.listeners.inherited import adopt_fd
-from trioserve.listeners.unix import listen_unix
+from trioserve.listeners.inherited import adopt, adopt_fd
+from trioserve.listeners.unix import SocketFile, listen_unix
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-__all__ = ["BindOptions", "open_listeners"]
+__all__ = ["BindOptions", "open_listeners", "open_twins"]
+
+NOTHING: Mapping[tuple[str, str], list[int]] = {}
 
 # How many ports more are tried if one that is free on the first address of a bind is taken on
 # another.
@@ -49,7 +51,12 @@ class BindOptions(Protocol):
 
 @asynccontextmanager
 async def open_listeners(
-    options: BindOptions, *, scheme: str = "http", insecure_bind: Sequence[str] = ()
+    options: BindOptions,
+    *,
+    scheme: str = "http",
+    insecure_bind: Sequence[str] = (),
+    inherited: Mapping[tuple[str, str], list[int]] = NOTHING,
+    reuse_port: bool = False,
 ) -> AsyncIterator[list[Listener]]:
     """Listen on every address of ``options.bind``, and of another list; close them all at exit.
 
@@ -62,6 +69,9 @@ async def open_listeners(
         options: Addresses, backlog and mode of socket files.
         scheme: ``http`` or ``https``: what is spoken at ``options.bind``.
         insecure_bind: addresses where it is ``http``.
+        inherited: (bind address, scheme) → descriptors of sockets that an older server has bound
+            there; such an address is not bound anew.
+        reuse_port: Let ``open_twins`` bind the same TCP addresses again.
 
     Raises:
         ConfigError: A bind address can't be parsed.
@@ -70,18 +80,63 @@ async def open_listeners(
 
     Cancellation: while a name is resolved; sockets that were bound are closed.
     """
-    addresses = [(parse_bind(text), scheme) for text in options.bind]
-    addresses += [(parse_bind(text), "http") for text in insecure_bind]
+    addresses = [(text, parse_bind(text), scheme) for text in options.bind]
+    addresses += [(text, parse_bind(text), "http") for text in insecure_bind]
     with ExitStack() as stack:
         listeners: list[Listener] = []
-        for address, spoken in addresses:
-            for listener in await _listen(address, options, spoken):
+        for text, address, spoken in addresses:
+            opened = _inherit(address, spoken, inherited.get((text, spoken), []))
+            for listener in opened or await _listen(address, options, spoken, reuse_port):
+                listener.bind = text
                 stack.callback(listener.close)
                 listeners.append(listener)
         yield listeners
 
 
-async def _listen(address: BindAddress, options: BindOptions, scheme: str) -> list[Listener]:
+def open_twins(listeners: Sequence[Listener], backlog: int) -> list[Listener]:
+    """Listen once more where TCP listeners do that were opened with ``reuse_port``.
+
+    The kernel spreads connections over all sockets of an address. Unix sockets can't be bound
+    twice: of those the same socket is there once more.
+
+    Raises:
+        BindError: An address can't be bound again.
+    """
+    twins: list[Listener] = []
+    with ExitStack() as on_failure:
+        for one in listeners:
+            if one.address.family == "unix":
+                sock = one.socket.dup()
+            else:
+                target = _Target(one.socket.family, one.socket.getsockname())
+                try:
+                    sock = _tcp_socket(target, backlog, reuse_port=True)
+                except OSError as exc:
+                    reason = exc.strerror or exc
+                    raise BindError(f"can't bind {one.address} once more: {reason}") from exc
+            twin = Listener(sock, backlog=backlog, scheme=one.address.scheme, bind=one.bind)
+            on_failure.callback(twin.close)
+            twins.append(twin)
+        on_failure.pop_all()
+    return twins
+
+
+def _inherit(address: BindAddress, scheme: str, descriptors: Sequence[int]) -> list[Listener]:
+    return [adopt(fd, scheme, is_shared=False, file=_file_of(address)) for fd in descriptors]
+
+
+def _file_of(address: BindAddress) -> SocketFile | None:
+    if not isinstance(address, UnixAddress) or address.is_abstract:
+        return None
+    try:
+        return SocketFile.at(address.path)
+    except OSError:  # somebody has removed it
+        return None
+
+
+async def _listen(
+    address: BindAddress, options: BindOptions, scheme: str, reuse_port: bool
+) -> list[Listener]:
     """The one border where what the system says becomes a BindError."""
     backlog = options.backlog
     try:
@@ -90,7 +145,7 @@ async def _listen(address: BindAddress, options: BindOptions, scheme: str) -> li
         if isinstance(address, UnixAddress):
             sock, file = listen_unix(address, backlog=backlog, mode=options.unix_socket_mode)
             return [Listener(sock, backlog=backlog, scheme=scheme, socket_file=file)]
-        sockets = _listen_tcp(await _resolve(address), backlog)
+        sockets = _listen_tcp(await _resolve(address), backlog, reuse_port)
         return [Listener(sock, backlog=backlog, scheme=scheme) for sock in sockets]
     except socket.gaierror as exc:
         raise BindError(
@@ -128,26 +183,27 @@ async def _resolve(address: TcpAddress) -> list[_Target]:
     return list(dict.fromkeys(_Target(family, sockaddr) for family, _, _, _, sockaddr in found))
 
 
-def _listen_tcp(targets: list[_Target], backlog: int) -> list[socket.socket]:
+def _listen_tcp(targets: list[_Target], backlog: int, reuse_port: bool) -> list[socket.socket]:
     """Listen on all targets with one port; a port that is only free on some is no luck yet."""
     retries = _PORT_RETRIES if len(targets) > 1 and targets[0].sockaddr[1] == 0 else 0
     for _ in range(retries):
         try:
-            return _listen_tcp_once(targets, backlog)
+            return _listen_tcp_once(targets, backlog, reuse_port)
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE:
                 raise
-    return _listen_tcp_once(targets, backlog)
+    return _listen_tcp_once(targets, backlog, reuse_port)
 
 
-def _listen_tcp_once(targets: list[_Target], backlog: int) -> list[socket.socket]:
+def _listen_tcp_once(targets: list[_Target], backlog: int, reuse_port: bool) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     port = targets[0].sockaddr[1]
     missing: OSError | None = None
     with ExitStack() as on_failure:
         for target in targets:
             try:
-                sock = on_failure.enter_context(_tcp_socket(target.with_port(port), backlog))
+                made = _tcp_socket(target.with_port(port), backlog, reuse_port=reuse_port)
+                sock = on_failure.enter_context(made)
             except OSError as exc:
                 if len(targets) == 1 or exc.errno not in _NOT_HERE:
                     raise
@@ -161,12 +217,14 @@ def _listen_tcp_once(targets: list[_Target], backlog: int) -> list[socket.socket
     return sockets
 
 
-def _tcp_socket(target: _Target, backlog: int) -> socket.socket:
+def _tcp_socket(target: _Target, backlog: int, *, reuse_port: bool) -> socket.socket:
     with ExitStack() as on_failure:
         try:
             sock = on_failure.enter_context(socket.socket(target.family, socket.SOCK_STREAM))
             # A restart must not wait for the TIME_WAIT of the last run's connections.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if target.family == socket.AF_INET6:
                 # [::] is IPv6 only on every machine, whatever its bindv6only says.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

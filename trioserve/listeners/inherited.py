@@ -7,17 +7,38 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from trioserve.addresses import FdAddress
 from trioserve.errors import BindError, ConfigError
+from trioserve.listeners.accepting import Listener
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from trioserve.addresses import FdAddress
+    from trioserve.listeners.unix import SocketFile
 
-__all__ = ["adopt_fd", "systemd_listen_fds"]
+__all__ = ["adopt", "adopt_fd", "systemd_listen_fds"]
 
 # sd_listen_fds(3): SD_LISTEN_FDS_START.
 _FIRST_SYSTEMD_FD = 3
+
+
+def adopt(fd: int, scheme: str, *, is_shared: bool, file: SocketFile | None = None) -> Listener:
+    """Return a listener for a descriptor that a parent process of ours has passed on.
+
+    The descriptor itself is closed: from here on the listener is all there is of it.
+
+    Args:
+        fd: A listening socket.
+        scheme: ``http`` or ``https``.
+        is_shared: Other processes accept from it, too.
+        file: Its socket file, if this process is to remove that.
+
+    Raises:
+        BindError: As adopt_fd does.
+    """
+    sock = adopt_fd(FdAddress(fd))
+    os.close(fd)
+    return Listener(sock, scheme=scheme, socket_file=file, is_shared=is_shared)
 
 
 def adopt_fd(address: FdAddress) -> socket.socket:
