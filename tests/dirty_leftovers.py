@@ -23,10 +23,9 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def workers_of(place: str | Path) -> list[int]:
-    """Pids of the workers that run for an arbiter whose socket's path contains ``place``.
+    """Pids of the workers that run for an arbiter whose command or environment names ``place``.
 
-    Its process_name has to contain it, too: that is what a worker shows once it has begun.
-
+    The arbiter has to be started by ``tests.server_process``, since a title hides the command.
     Orphans are among them, whoever has adopted them; what has ended and waits to be reaped is not.
     """
     found = []
@@ -34,10 +33,11 @@ def workers_of(place: str | Path) -> list[int]:
         if entry.isdigit():
             try:
                 command = Path(f"/proc/{entry}/cmdline").read_bytes()
+                environ = Path(f"/proc/{entry}/environ").read_bytes()
             except OSError:  # it has ended meanwhile
                 continue
-            is_worker = b"trioserve.dirty.worker" in command or b"dirty worker" in command
-            if is_worker and os.fsencode(place) in command:
+            is_worker = b"trioserve.dirty.worker" in command or b": dirty worker " in command
+            if is_worker and os.fsencode(place) in command + environ:
                 found.append(int(entry))
     return found
 

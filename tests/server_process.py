@@ -146,7 +146,14 @@ def running(
     process = subprocess.Popen(
         [str(word) for word in command],
         cwd=cwd,
-        env={**inherited, "TRIOSERVE_CONTROL_SOCKET": "off", **(environ or {})},
+        # The last two are for tests/dirty_leftovers.py: a title leaves the environment readable.
+        env={
+            **inherited,
+            "TRIOSERVE_CONTROL_SOCKET": "off",
+            **(environ or {}),
+            "SPT_NOENV": "1",
+            "STARTED_AS": " ".join(map(str, command)),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

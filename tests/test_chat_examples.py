@@ -20,9 +20,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.browser import browsing
 from tests.plain_client import get
 from tests.server_process import PATIENCE, REPOSITORY, TRIOSERVE, running, serving
-from tests.tools import find_tool
 from trioserve.command_line import parse
 from trioserve.config.sources import resolve
 from trioserve.dirty import BlockingDirtyClient
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from websockets.sync.client import ClientConnection
 
+    from tests.browser import Browser, Page
     from tests.server_process import ServerProcess
 
 EXAMPLE = REPOSITORY / "examples" / "chat"
@@ -395,131 +396,27 @@ def test_chat_bears_the_loss_of_the_stash_and_uses_the_next_one(tmp_path: Path) 
 # -- in a browser ---------------------------------------------------------------------------
 
 
-class Browser:
-    """Chromium by its DevTools protocol.
-
-    Args:
-        ws: the browser's own DevTools WebSocket.
-    """
-
-    def __init__(self, ws: ClientConnection) -> None:
-        self._ws = ws
-        self._last = 0
-
-    def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
-        """A command and its result; events on the way are dropped."""
-        self._last += 1
-        command = {"id": self._last, "method": method, "params": params}
-        self._ws.send(json.dumps(command if session is None else {**command, "sessionId": session}))
-        while (answer := json.loads(self._ws.recv(PATIENCE))).get("id") != self._last:
-            pass
-        assert "error" not in answer, answer
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    def open(self, url: str) -> Page:
-        """A new tab, loaded."""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        page = Page(self, attached["sessionId"])
-        page.call("Page.navigate", url=url)
-        page.wait_for("document.readyState === 'complete' && document.getElementById('enter')")
-        return page
+def open_chat(browser: Browser, url: str) -> Page:
+    return browser.open(url, "document.getElementById('enter') !== null")
 
 
-class Page:
-    """A tab."""
-
-    def __init__(self, browser: Browser, session: str) -> None:
-        self._browser = browser
-        self._session = session
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        return self._browser.call(method, self._session, **params)
-
-    def value(self, expression: str) -> Any:
-        """What a JavaScript expression is in the page; a promise is awaited."""
-        options = {"awaitPromise": True, "returnByValue": True}
-        answer = self.call("Runtime.evaluate", expression=expression, **options)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def wait_for(self, condition: str) -> None:
-        """Until a condition holds: it is looked at whenever the document or the focus changes."""
-        self.value(
-            f"""new Promise((resolve) => {{
-              const look = () => {{ if ({condition}) {{ observer.disconnect(); resolve(); }} }};
-              const observer = new MutationObserver(look);
-              const all = {{ subtree: true, childList: true, characterData: true }};
-              observer.observe(document, {{ ...all, attributes: true }});
-              for (const event of ["load", "focusin"]) addEventListener(event, look);
-              look();
-            }})"""
-        )
-
-    def wait_for_text(self, ident: str, text: str) -> None:
-        """Until an element's text has this in it."""
-        has = f"document.getElementById({json.dumps(ident)})?.textContent"
-        self.wait_for(f"{has}.includes({json.dumps(text)})")
-
-    def text(self, selector: str) -> list[str]:
-        """The texts of all elements that a selector finds."""
-        found = f"document.querySelectorAll({json.dumps(selector)})"
-        texts: list[str] = self.value(f"Array.from({found}, (element) => element.textContent)")
-        return texts
-
-    def type(self, text: str) -> None:
-        """Types into whatever has the focus, in front of the other tabs."""
-        self.call("Page.bringToFront")
-        self.call("Input.insertText", text=text)
-
-    def press_enter(self) -> None:
-        event = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
-        self.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **event)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **event)
-
-    def enter(self, name: str) -> None:
-        """Enters the lobby, by keyboard: the name has the focus, once the page is painted, which
-        is when it is looked at."""
-        self.call("Page.bringToFront")
-        self.wait_for("document.activeElement.id === 'name'")
-        self.type(name)
-        self.press_enter()
-        self.wait_for_text("state", "connected")
-        self.wait_for("document.activeElement.id === 'text'")
-
-
-@contextlib.contextmanager
-def browsing(folder: Path) -> Iterator[Browser]:
-    command = [
-        find_tool("chromium"),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--no-proxy-server",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={folder / 'profile'}",
-        "--remote-debugging-port=0",
-        "about:blank",
-    ]
-    with running(*command) as chromium:
-        url = chromium.stderr.wait_for(r"DevTools listening on (ws://\S+)")[1]
-        with connect(url, proxy=None, max_size=None, ping_interval=None) as ws:
-            browser = Browser(ws)
-            yield browser
-            browser.call("Browser.close")
-        chromium.wait()
+def enter(page: Page, name: str) -> None:
+    """Enters the lobby, by keyboard: the name has the focus, once the page is painted, which
+    is when it is looked at."""
+    page.call("Page.bringToFront")
+    page.wait_for("document.activeElement.id === 'name'")
+    page.type(name)
+    page.press_enter()
+    page.wait_for_text("state", "connected")
+    page.wait_for("document.activeElement.id === 'text'")
 
 
 def test_chat_pages_talk_to_each_other_in_a_browser(tmp_path: Path) -> None:
     with serving_chat() as server, browsing(tmp_path) as browser:
         url = f"http://127.0.0.1:{server.port}/"
-        ada, bob = browser.open(url), browser.open(url)
-        ada.enter("Ada")
-        bob.enter("Bob")
+        ada, bob = open_chat(browser, url), open_chat(browser, url)
+        enter(ada, "Ada")
+        enter(bob, "Bob")
         ada.wait_for_text("members", "AdaBob")
         ada.type("Hello, <b>Bob</b> & <script>alert(1)</script>!")
         ada.press_enter()
@@ -557,8 +454,8 @@ def test_chat_page_comes_back_to_a_room_whose_server_was_killed(tmp_path: Path) 
     ):
         with serving_chat(beside=path) as second:
             port = second.port
-            page = browser.open(f"http://127.0.0.1:{port}/")
-            page.enter("Bob")
+            page = open_chat(browser, f"http://127.0.0.1:{port}/")
+            enter(page, "Bob")
             page.type("before")
             page.press_enter()
             assert [ada.hear("joined"), ada.hear()] == ["Bob", "before"]

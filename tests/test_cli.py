@@ -144,6 +144,10 @@ def test_of_a_repeated_option_the_last_counts_and_a_list_grows(served: list[Conf
     ("argv", "message"),
     [
         ([], "there is no application to serve; write trioserve module:attr, or set app = "),
+        (
+            ["--workers", "2"],
+            "there is no application to serve; write trioserve module:attr, or set ",
+        ),
         (["a:b", "c"], "expected one application (module:attr), got more: c"),
         (["--nope"], "Unknown option: --nope."),
         (["--backlogg", "1"], "Unknown option: --backlogg. Did you mean --backlog?"),

@@ -318,6 +318,8 @@ def test_handlers_and_threads_have_a_client(tmp_path: Path) -> None:
 async def test_serve_in_a_program_has_its_pool_around_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in {"SPT_NOENV": "1", "STARTED_AS": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)  # as tests.server_process does, for workers_of
     path = tmp_path / "dirty.sock"
     ended: list[int] = []
     config = trioserve.Config(

@@ -204,3 +204,12 @@ def test_a_successor_gets_the_environment_without_the_files_variables(home: Path
     assert os.environ["A"] == "1"
     assert "A" not in reader.environment
     assert reader.environment["STANDS"] == "before"
+
+
+def test_the_socket_of_the_servers_own_pool_is_no_setting(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = invocation()
+    monkeypatch.setenv("TRIOSERVE_DIRTY_SOCKET", "/run/pool/dirty.sock")
+    assert started.read_config().dirty_socket is None
+    assert "TRIOSERVE_DIRTY_SOCKET" not in started.environment

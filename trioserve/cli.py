@@ -75,11 +75,16 @@ def _run(argv: list[str]) -> int:
         return EXIT_OK
     if config.reload and config.workers != 1:
         config = config.with_changes(workers=1)  # one is reloaded faster than several
+    _check_app(config)
     from_workers = config.workers and not asked.check_config
     app: ASGIApp | None = None
     if not from_workers:
         app, config = _load(config)
     if asked.check_config:
+        if config.reload:
+            from trioserve.reloading.watching import check_reload
+
+            check_reload(config)
         if config.has_tls:
             from trioserve.tls import open_contexts
 
@@ -91,15 +96,19 @@ def _run(argv: list[str]) -> int:
     return run(config, app, invocation)
 
 
-def _load(config: Config) -> tuple[ASGIApp, Config]:
-    """Import the application, and the config's hooks into it."""
-    from trioserve.loading import load_app, load_hooks
-
+def _check_app(config: Config) -> None:
     if config.app is None:
         raise ConfigError(
             "there is no application to serve; write trioserve module:attr, "
             'or set app = "module:attr" in trioserve.toml, or TRIOSERVE_APP=module:attr'
         )
+
+
+def _load(config: Config) -> tuple[ASGIApp, Config]:
+    """Import the application, and the config's hooks into it."""
+    from trioserve.loading import load_app, load_hooks
+
+    assert config.app is not None
     app = load_app(config.app, factory=config.factory, app_dir=config.app_dir)
     return app, load_hooks(config)
 

@@ -14,9 +14,10 @@ __all__ = ["counted"]
 
 
 def counted(app: ASGIApp, limit: int, reached: Callable[[], object]) -> ASGIApp:
-    """Return ``app``, which calls ``reached`` once, when request number ``limit`` begins.
+    """Return ``app``, which calls ``reached`` when request number ``limit`` begins.
 
-    WebSockets are requests; the lifespan is none. What comes after it is served as before.
+    WebSockets are requests; the lifespan is none. What comes after it is served as before, and
+    ``reached`` is called again after as many, in case that it was in vain.
     """
     left = limit
 
@@ -25,6 +26,7 @@ def counted(app: ASGIApp, limit: int, reached: Callable[[], object]) -> ASGIApp:
         if scope["type"] != "lifespan":
             left -= 1
             if left == 0:
+                left = limit
                 reached()
         await app(scope, receive, send)
 

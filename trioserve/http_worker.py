@@ -9,6 +9,7 @@ server itself, in the block. What ends it:
 the end of the channel, SIGQUIT          now: what is left is cancelled, the lifespan is shut down
 the arbiter's death                      the same, and after 5 s the process ends as it is
 SIGTERM, ``max_requests``                it asks to be replaced, and goes on until that is done
+SIGUSR1                                  it opens its log files again, and goes on
 =======================================  ======================================================
 
 Exit codes: 0 after a stop; 2 and 3 where the application can't be imported or its startup failed,
@@ -57,6 +58,12 @@ _log = logging.getLogger("trioserve.error")
 
 #: Seconds that a worker without a parent has to shut its application down.
 _ORPHAN_GRACE: Final = 5.0
+#: The arbiter's own come here, too, where somebody sends them to all processes of a server; those
+#: that concern it alone do nothing.
+_SIGNALS: Final = (
+    *(signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1),
+    *(signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU),
+)
 #: Seconds between two beats, unless worker_timeout wants more of them; beats in that at least.
 _BEAT: Final = 1.0
 _MIN_BEATS: Final = 10
@@ -104,7 +111,10 @@ class HttpWorker:
         self.end()
 
     async def _live(self, begin: Mapping[str, Any]) -> None:
-        faulthandler.register(DUMP_SIGNAL, file=begin["dump_fd"], all_threads=True, chain=False)
+        dump_fd = begin["dump_fd"]
+        os.set_inheritable(dump_fd, False)
+        os.set_blocking(dump_fd, False)  # nobody reads it who did not send the signal
+        faulthandler.register(DUMP_SIGNAL, file=dump_fd, all_threads=True, chain=False)
         try:
             config = from_json(begin["config"])
             configure_logging(config)
@@ -195,12 +205,14 @@ class HttpWorker:
     # -- tasks ------------------------------------------------------------------------------
 
     async def _handle_signals(self) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGQUIT) as signals:
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
             async for number in signals:
                 if number == signal.SIGQUIT:
                     self.end()
-                else:
+                elif number == signal.SIGTERM:
                     self._leave("it was sent SIGTERM")
+                elif number == signal.SIGUSR1:
+                    reopen_logs()
 
     async def _beat(self, config: Config) -> None:
         timeout = config.worker_timeout

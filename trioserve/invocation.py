@@ -45,6 +45,8 @@ __all__ = ["Invocation"]
 
 #: What names the files themselves can't come out of one of them.
 _TOO_LATE = (CONFIG_VARIABLE, VARIABLE_PREFIX + "ENV_FILE")
+#: The server's own pool is named there for programs that it starts: that is no setting of ours.
+_POOL_VARIABLE = VARIABLE_PREFIX + "DIRTY_SOCKET"
 
 
 class Invocation:
@@ -62,6 +64,7 @@ class Invocation:
         self.directory = _working_directory()
         self.origins: dict[str, str] = {}
         self._variables = EnvironmentFile(os.environ)
+        self._dirty_socket = os.environ.get(_POOL_VARIABLE)
         # Relative at first, so that messages show a path as it was written.
         self._base = Path()
         self._has_moved = False
@@ -70,7 +73,11 @@ class Invocation:
     @property
     def environment(self) -> dict[str, str]:
         """The environment without what ``env_file`` has added: for a successor, which reads it."""
-        return self._variables.original
+        variables = self._variables.original
+        variables.pop(_POOL_VARIABLE, None)
+        if self._dirty_socket is not None:
+            variables[_POOL_VARIABLE] = self._dirty_socket
+        return variables
 
     def read_config(self) -> Config:
         """Puts the sources on top of each other: defaults < TOML < environment < command line.
@@ -84,7 +91,7 @@ class Invocation:
             ConfigError: A file can't be read, a name is unknown, a value is wrong, or the directory
                 ``chdir`` can't be entered. Then nothing has changed.
         """
-        environ = self._variables.original
+        environ = self.environment
         file_layer = self._read_file(environ)
         argv_layer = self.asked.settings
         env_file = self._find_env_file(file_layer, environ)

@@ -10,6 +10,7 @@ after    the hook ``on_exit``
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_log = logging.getLogger("trioserve.error")
+
 
 def run(config: Config, app: ASGIApp | None, invocation: Invocation | None = None) -> int:
     """Runs the whole server in this thread; returns the process's exit code.
@@ -51,6 +54,8 @@ def run(config: Config, app: ASGIApp | None, invocation: Invocation | None = Non
     """
     configure_logging(config)
     check_reload(config)
+    if config.reload:
+        _log.info("reload: one worker process, which starts anew when a file changes")
     surroundings = Surroundings.from_environment(invocation)
     passed_on = surroundings.upgrade.passed_on or systemd_listen_fds()
     if passed_on:

@@ -28,6 +28,7 @@ for a startup that failed; 3, too, if no worker could be kept alive when the sto
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import os
@@ -38,12 +39,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import attrs
 import trio
 
-from trioserve.errors import TrioserveError
+from trioserve.config import LogOptions
+from trioserve.errors import ConfigError, TrioserveError
 from trioserve.hooks import HookArbiter, call_hook
 from trioserve.last_resort import LastResort
 from trioserve.listeners import open_twins
 from trioserve.loading import load_hooks
-from trioserve.logs import reopen_logs
+from trioserve.logs import configure_logging, reopen_logs, set_log_level
 from trioserve.metrics import make_recorder
 from trioserve.serving import open_bound_listeners, open_pool, pool_extensions
 from trioserve.surroundings import Surroundings
@@ -75,7 +77,9 @@ _EXIT_DEGRADED: Final = 3
 _FIXED: Final = (
     *("bind", "insecure_bind", "backlog", "unix_socket_mode", "reuse_port"),
     *("dirty_app", "dirty_workers", "dirty_socket", "reload"),
+    *("control_socket", "metrics_bind", "statsd_host", "pid_file", "user", "group"),
 )
+_LOG_SETTINGS: Final = tuple(field.name for field in attrs.fields(LogOptions))
 #: Seconds in which the pool's workers have been ended by force, if need be: to close their apps,
 #: from SIGTERM to SIGKILL, and for the kernel.
 _POOL_MARGIN: Final = 15.0
@@ -137,8 +141,10 @@ class NurseryArbiter:
         self._everything: trio.CancelScope
         self._nursery: trio.Nursery
         self._reloading = trio.Lock()
+        self._upgrading = trio.CancelScope()
         self.addresses: tuple[BoundAddress, ...] = ()
         self.around = surroundings or Surroundings()
+        self._files = contextlib.ExitStack()
         self._pid_file: PidFile | None = None
         self.config = config
         self.hooks = hooks or config
@@ -175,16 +181,35 @@ class NurseryArbiter:
         tls = None if self._app is None else open_contexts(config)
         predecessor = self.around.upgrade.predecessor
         async with open_bound_listeners(config, self.around.upgrade.sockets) as listeners:
-            with open_pid_file(config.pid_file, predecessor=predecessor) as pid_file:
+            with self._files:
                 self._listeners = listeners
-                self._pid_file = pid_file
-                drop_privileges(config)
+                if predecessor is None:
+                    self._open_pid_file()
+                owned = [one.socket.fileno() for one in listeners if config.reuse_port]
+                drop_privileges(config, owned)
                 async with open_pool(config, predecessor) as pool, trio.open_nursery() as chores:
                     self.pool = pool
                     self._nursery = chores
                     chores.start_soon(self.around.manager.run_watchdog)
                     await self._serve_http(tls)
                     chores.cancel_scope.cancel()
+
+    def _open_pid_file(self) -> None:
+        predecessor = self.around.upgrade.predecessor
+        opened = open_pid_file(self.config.pid_file, predecessor=predecessor)
+        self._pid_file = self._files.enter_context(opened)
+
+    def _succeed(self) -> None:
+        """Takes over what the old server has kept until now, in case that this one fails."""
+        if self.around.upgrade.predecessor is None:
+            return
+        try:
+            self._open_pid_file()
+        except ConfigError as exc:  # the old one writes it, which may have the right to
+            _log.warning("%s", exc)
+        for listener in self._listeners:
+            listener.take_file()
+        self.around.upgrade.complete()
 
     async def _serve_http(self, tls: TlsContexts | None) -> None:
         self.http = self._make_http(tls)
@@ -231,7 +256,7 @@ class NurseryArbiter:
             "trioserve is serving on %s (process %d; Ctrl+C stops it)", addresses, os.getpid()
         )
         self.around.manager.ready(f"serving on {addresses}")
-        self.around.upgrade.complete()
+        self._succeed()
         call_hook("when_ready", self.hooks.when_ready, self.for_hooks())
 
     def _tell(self, name: str, *args: Any) -> None:
@@ -293,6 +318,7 @@ class NurseryArbiter:
             number: of the signal that the exit code tells, should it take too long.
         """
         self.phase = Phase.STOPPING
+        self._upgrading.cancel()
         _log.info(message, self.config.graceful_timeout)
         self.around.manager.stopping()
         self.http.stop()
@@ -325,6 +351,8 @@ class NurseryArbiter:
         if self.pool is not None and not await self.pool.reload_all():
             raise TrioserveError("the dirty workers could not be replaced; HTTP stays as it is")
         await self.http.reload(config)
+        if any(getattr(config, name) != getattr(self.config, name) for name in _LOG_SETTINGS):
+            configure_logging(config)
         self.config, self.hooks = config, hooks
         _log.info("the reload is done")
 
@@ -337,6 +365,19 @@ class NurseryArbiter:
                 _log.warning("%s has changed: that takes a restart, or SIGUSR2", name)
         return config.with_changes(**kept)
 
+    def set_log_level(self, level: str) -> None:
+        """For this process, the workers that there are, and those of both kinds that start later.
+
+        Raises:
+            ConfigError: it is no level.
+        """
+        self.config = self.config.with_changes(log_level=level)
+        set_log_level(level)
+        self.http.config = self.http.config.with_changes(log_level=level)
+        self.http.post_all({"type": "log_level", "level": level})
+        if self.pool is not None:
+            self.pool.config = self.pool.config.with_changes(log_level=level)
+
     async def _on_usr1(self, name: str) -> None:
         reopen_logs()
         self.http.post_all({"type": "reopen_logs"})
@@ -347,13 +388,18 @@ class NurseryArbiter:
         if self.around.invocation is None:
             raise TrioserveError("this server was not started by a command that could be repeated")
         async with self._reloading:
-            pid = await start_successor(
-                self._listeners,
-                self.config,
-                environment=self.around.successor_environment(),
-                directory=self.around.invocation.directory,
-                pass_fds=self.around.init.fds,
-            )
+            pid: int | None = None
+            self._upgrading = trio.CancelScope()
+            with self._upgrading:
+                pid = await start_successor(
+                    self._listeners,
+                    self.config,
+                    environment=self.around.successor_environment(),
+                    directory=self.around.invocation.directory,
+                    pass_fds=self.around.init.fds,
+                )
+            if pid is None:
+                raise TrioserveError("this server is stopping, so there is no new one either")
             for listener in self._listeners:
                 listener.hand_over()
             if self._pid_file is not None:

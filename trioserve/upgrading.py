@@ -66,6 +66,8 @@ class Upgrade:
         self.sockets = dict(sockets or {})
         self.predecessor = predecessor
         self._channel = channel
+        self._is_alone = channel is None
+        self._waiting = trio.Lock()  # Trio lets one task wait for a descriptor
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> Upgrade:
@@ -107,12 +109,15 @@ class Upgrade:
             _log.info("the old server (process %s) has ended already", self.predecessor)
 
     async def until_alone(self) -> None:
-        """Returns once the old server has ended; at once where there is none."""
-        if self._channel is None:
-            return
-        self._channel.setblocking(False)
-        while await _receive(self._channel):
-            pass
+        """Returns once the old server has ended; at once where there is none. For any task."""
+        async with self._waiting:
+            if self._is_alone:
+                return
+            assert self._channel is not None
+            self._channel.setblocking(False)
+            while await _receive(self._channel):
+                pass
+            self._is_alone = True
 
 
 async def start_successor(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trioserve.config import Config
+from trioserve.config.settings import all_settings
 from trioserve.dirty.arbiter import DirtyArbiter
 
 if TYPE_CHECKING:
@@ -226,11 +227,11 @@ async def open_pool(*apps: str, ready: bool = True, **settings: Any) -> AsyncIte
     Args:
         apps: classes of tests/dirty/apps.py, or paths.
         ready: wait for all workers first.
-        settings: without ``dirty_``.
+        settings: without ``dirty_``, but for those of the whole server.
     """
     paths = [app if ":" in app else f"{APPS}:{app}" for app in apps or ("Work",)]
     options = {
-        name if name.startswith("on_") else f"dirty_{name}": value
+        f"dirty_{name}" if f"dirty_{name}" in all_settings() else name: value
         for name, value in settings.items()
     }
     arbiter = DirtyArbiter(Config(dirty_app=paths, **options))

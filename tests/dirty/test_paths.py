@@ -7,6 +7,8 @@ import contextlib
 import os
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -23,6 +25,7 @@ from trioserve.dirty.paths import (
     remove_if_dead,
     remove_private_directory,
 )
+from trioserve.peers import peer_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -411,3 +414,44 @@ def test_another_user_can_neither_enter_the_directory_nor_connect(directory: Pat
                     connect(path).close()
             finally:
                 os.seteuid(0)
+
+
+_LISTEN = """
+import sys
+from trioserve.dirty.paths import open_listener
+with open_listener(sys.argv[1], int(sys.argv[2])) as sock:
+    print("listening", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="who listens is told on Linux only")
+@pytest.mark.slow
+def test_a_successor_has_the_path_and_gives_it_back_while_its_predecessor_lives(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "dirty.sock")
+
+    def successor_of(pid: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", _LISTEN, path, str(pid)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def listener() -> int | None:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+            return peer_pid(probe)
+
+    with open_listener(path):
+        with successor_of(os.getpid()) as successor:
+            assert successor.stdout is not None
+            assert successor.stdout.readline() == "listening\n"
+            assert listener() == successor.pid
+            successor.communicate()
+        assert listener() == os.getpid()
+        last = successor_of(os.getpid())
+        assert last.stdout is not None
+        assert last.stdout.readline() == "listening\n"
+    assert listener() == last.pid
+    last.communicate()
+    assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import trio
@@ -15,10 +15,12 @@ import trio
 from tests.dirty.real_pool import PATIENCE, open_pool
 from tests.server_process import REPOSITORY
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 WORK = "tests.dirty.apps:Work"
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
+
 
 pytestmark = pytest.mark.slow  # worker processes
 
@@ -59,3 +61,26 @@ async def test_closed_standard_streams_trouble_no_worker(tmp_path: Path) -> None
         await trio.run_process(["sh", "-c", command], cwd=REPOSITORY)
     said = json.loads(report.read_text())
     assert said == {"results": [None, 3], "exits": [0]}
+
+
+async def test_a_worker_is_told_apart_by_its_title_and_logs_where_the_server_does(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "error.log"
+    async with open_pool(error_log_file=str(log), process_name="shop") as pool:
+        if sys.platform == "linux":
+            (pid,) = pool.ready_pids
+            assert command_of(pid) == "trioserve: dirty worker 1 [shop]"
+        await pool.client.execute(WORK, "log", "before")
+        log.rename(tmp_path / "error.log.1")
+        await pool.client.execute(WORK, "log", "after")
+    assert "[WARNING] before" in (tmp_path / "error.log.1").read_text()
+    assert "[WARNING] after" in log.read_text()
+
+
+async def test_a_log_file_that_a_worker_cant_open_is_said_on_stderr(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with open_pool(error_log_file=str(tmp_path / "missing" / "x.log")) as pool:
+        assert await pool.client.execute(WORK, "pid") in pool.ready_pids
+    assert "the log can't be opened, so this worker's goes to stderr" in capfd.readouterr().err

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import Any
 
@@ -241,3 +242,16 @@ async def test_an_error_inside_closes_all_sockets() -> None:
         async with open_listeners(Options(bind=("127.0.0.1:0",) * 2)) as listeners:
             raise LookupError
     assert [listener.socket.fileno() for listener in listeners] == [-1, -1]
+
+
+async def test_an_inherited_socket_of_an_address_that_is_not_wanted_any_more_is_closed(
+    free_port: int,
+) -> None:
+    with socket.socket() as old:
+        old.bind(("127.0.0.1", 0))
+        old.listen()
+        fd, port = os.dup(old.fileno()), old.getsockname()[1]
+        inherited = {(f"127.0.0.1:{port}", "http"): [fd]}
+        async with open_listeners(Options(bind=(f"127.0.0.1:{free_port}",)), inherited=inherited):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(fd)

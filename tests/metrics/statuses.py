@@ -56,7 +56,7 @@ def make_status(recorder: Recorder | None = None, *, with_dirty: bool = False) -
         "workers": [
             {**worker, "number": 1, "state": "serving", "rss": 100, "restarts": 1, "heard": 0.5},
             {**worker, "number": 2, "state": "draining", "rss": 10, "restarts": 2, "heard": 9.0},
-            {**worker, "number": 2, "state": "serving", "rss": None, "restarts": 0, "heard": 1.0},
+            {**worker, "number": 2, "state": "serving", "rss": None, "restarts": 2, "heard": 1.0},
         ],
         "target_workers": 2,
         "stats": None if recorder is None else recorder.snapshot(),

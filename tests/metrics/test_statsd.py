@@ -284,6 +284,7 @@ async def test_a_receiver_that_is_not_there_harms_nobody(
     assert complaints or host == "127.0.0.1:9"
     if host.startswith("unix:"):
         assert len(complaints) == 1
+    assert len(caplog.records) <= 1  # every other datagram seems to be sent where nobody listens
 
 
 async def test_a_collection_that_hangs_ends_with_the_task(

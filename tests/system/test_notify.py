@@ -64,6 +64,7 @@ def test_ready_stopping_status_and_main_pid_are_one_datagram_each(ear: Ear) -> N
     assert ear.hear() == "STATUS=2 workers, 1 of them silent: café"
     manager.main_pid(4711)
     assert ear.hear() == "MAINPID=4711"
+    manager.stopping()  # which would be the service's, as the manager sees it
     assert ear.hears_nothing()
 
 

@@ -6,6 +6,8 @@ import re
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ from trioserve.errors import ConfigError
 from trioserve.system.pid_file import open_pid_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -203,3 +205,51 @@ def test_where_it_cant_be_removed_any_more_it_is_emptied(path: Path) -> None:
     assert path.read_text() == ""
     with open_pid_file(str(path)):
         assert path.read_text() == f"{os.getpid()}\n"
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory of root's that others can look into, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+SUCCESSOR_WITHOUT_PRIVILEGES = """
+import os, sys
+from trioserve.system.pid_file import open_pid_file
+old = os.getppid()
+os.chdir(os.path.dirname(sys.argv[1]))
+os.setuid(65534)
+with open_pid_file(os.path.basename(sys.argv[1]), predecessor=old):
+    print("up", flush=True)
+    sys.stdin.read()
+print("down", flush=True)
+"""
+
+
+@NEEDS_ROOT
+def test_a_successor_without_the_privileges_waits_for_the_file_to_be_handed_over(
+    shared: Path,
+) -> None:
+    path = shared / "server.pid"
+    command = [sys.executable, "-c", SUCCESSOR_WITHOUT_PRIVILEGES, str(path)]
+    with open_pid_file(str(path)) as file:
+        assert file is not None
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as successor:
+            assert successor.stdout is not None
+            assert successor.stdout.readline() == "up\n"
+            assert path.read_text() == f"{os.getpid()}\n"
+            file.hand_over(successor.pid)
+            assert path.read_text() == f"{successor.pid}\n"
+            out, err = successor.communicate(timeout=60)
+    assert (out, successor.returncode) == ("down\n", 0)
+    assert "stays, since it can't be removed: Permission denied" in err
+    assert path.read_text() == f"{successor.pid}\n"

@@ -8,14 +8,18 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from trioserve.config import Config
 from trioserve.errors import ConfigError
 from trioserve.system.privileges import Identity, drop_privileges, find_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NOBODY = pwd.getpwnam("nobody")
@@ -64,13 +68,12 @@ def run(settings: dict[str, Any], *as_user: int) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture
-def readable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that other users reach, too."""
-    path = tmp_path_factory.mktemp("logs")
-    for directory in (path, *path.parents[:2]):
-        if directory.stat().st_uid == os.geteuid() and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o755)
-    return path
+def readable() -> Iterator[Path]:
+    """A directory of root's that others can look into, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @NEEDS_ROOT
@@ -171,3 +174,27 @@ def test_the_forms_of_the_settings() -> None:
     config = Config(user=0, umask="0027", pid_file=Path("x.pid"), env_file=Path("e"), chdir="/")
     assert (config.user, config.umask, config.pid_file) == ("0", 0o027, "x.pid")
     assert (config.env_file, config.process_name, config.access_log_file) == ("e", "trioserve", "-")
+
+
+TWINS = """
+import sys, trio
+from trioserve.config import Config
+from trioserve.listeners import open_listeners, open_twins
+from trioserve.system.privileges import drop_privileges
+
+async def main():
+    config = Config(bind=("127.0.0.1:0",), reuse_port=True, user="nobody")
+    async with open_listeners(config, reuse_port=True) as listeners:
+        drop_privileges(config, [one.socket.fileno() for one in listeners])
+        (twin,) = open_twins(listeners, 10)
+        assert twin.address == listeners[0].address
+        twin.close()
+
+trio.run(main)
+"""
+
+
+@NEEDS_ROOT
+def test_the_user_may_bind_once_more_what_root_has_bound() -> None:
+    done = subprocess.run([sys.executable, "-c", TWINS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

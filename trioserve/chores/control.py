@@ -13,7 +13,6 @@ import trio
 from trioserve.control.paths import control_socket_path
 from trioserve.control.server import serve_control
 from trioserve.errors import TrioserveError
-from trioserve.logs import set_log_level
 from trioserve.task_tree import describe_tasks
 
 if TYPE_CHECKING:
@@ -78,18 +77,30 @@ class ArbiterControls:
             found += await arbiter.http.tasks()
         return found + dirty
 
+    def _check_phase(self) -> None:
+        """
+        Raises:
+            TrioserveError: there is nothing yet that could be changed, or nothing any more.
+        """
+        phase = self._arbiter.phase
+        if phase.value != "serving":
+            raise TrioserveError(f"the server is {phase.value}; this can be asked while it serves")
+
     async def add_workers(self, count: int) -> dict[str, Any]:
         """See Controls."""
+        self._check_phase()
         await self._arbiter.http.add(count)
         return {"target_workers": self._arbiter.http.target}
 
     async def remove_workers(self, count: int) -> dict[str, Any]:
         """See Controls."""
+        self._check_phase()
         await self._arbiter.http.remove(count)
         return {"target_workers": self._arbiter.http.target}
 
     async def kill_worker(self, pid: int) -> dict[str, Any]:
         """See Controls."""
+        self._check_phase()
         self._arbiter.http.kill(pid)
         return {"killed": pid}
 
@@ -114,13 +125,13 @@ class ArbiterControls:
 
     async def reload(self) -> dict[str, Any]:
         """See Controls."""
+        self._check_phase()
         await self._arbiter.reload_all()
         return {"reloaded": True}
 
     async def set_log_level(self, level: str) -> dict[str, Any]:
         """See Controls."""
-        set_log_level(level)
-        self._arbiter.http.post_all({"type": "log_level", "level": level})
+        self._arbiter.set_log_level(level)
         return {"log_level": level}
 
     async def shutdown(self, now: bool) -> dict[str, Any]:

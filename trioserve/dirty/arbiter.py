@@ -22,7 +22,6 @@ import socket
 import sys
 import time
 from functools import partial, reduce
-from os.path import abspath
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -354,7 +353,7 @@ class DirtyArbiter:
         handle: WorkerHandle | None = None
         try:
             async with open_child(
-                [*argv, self._worker_settings(slot)],
+                [*argv, self._worker_settings(slot.supervisor.name)],
                 name=slot.supervisor.name,
                 stop_timeout=0,  # what is orderly goes by the channel
             ) as child:
@@ -367,8 +366,9 @@ class DirtyArbiter:
                 slot.handles.remove(handle)
                 self._call_hook("dirty_worker_exit", self.config.dirty_worker_exit, self, handle)
 
-    def _worker_settings(self, slot: Slot) -> str:
+    def _worker_settings(self, name: str) -> str:
         config = self.config
+        log_file = config.error_log_file
         return json.dumps(
             {
                 "apps": list(self._specs),
@@ -379,10 +379,8 @@ class DirtyArbiter:
                 "socket_path": self.socket_path,
                 "log_level": config.log_level.upper(),
                 "log_format": _LOG_FORMAT,
-                "log_file": None
-                if config.error_log_file == "-"
-                else abspath(config.error_log_file),
-                "title": process_title(slot.supervisor.name, config.process_name),
+                "log_file": None if log_file == "-" else os.path.abspath(log_file),
+                "title": process_title(name, config.process_name),
                 "orphan_grace": _ORPHAN_GRACE,
                 "sys_path": sys.path,
             }

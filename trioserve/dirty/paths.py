@@ -134,8 +134,8 @@ def open_listener(path: str, predecessor: int | None = None) -> Iterator[socket.
     """A listening socket at ``path``, for this user only, around the block.
 
     A stale socket, to which nobody listens, is replaced, and so is that of the predecessor, whose
-    connections stay. After the block the path is free again, but for what somebody else has put
-    there.
+    connections stay; it has the path again if it is still there after the block. Else the path is
+    free then, but for what somebody else has put there.
 
     Args:
         predecessor: the process that this one replaces.
@@ -156,8 +156,23 @@ def open_listener(path: str, predecessor: int | None = None) -> Iterator[socket.
         finally:
             # While it still listens: one that doesn't would be taken for stale, and replaced.
             if bound is not None and _identity(path) == bound:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+                _give_up(path, None if predecessor is None else _aside(path, predecessor))
+
+
+def _aside(path: str, pid: int) -> str:
+    """Where the socket of the process that had ``path`` is kept, in case that it is needed."""
+    return f"{path}.{pid}"
+
+
+def _give_up(path: str, aside: str | None) -> None:
+    with contextlib.suppress(OSError):
+        if aside is not None and os.path.lexists(aside):
+            with contextlib.suppress(DirtyError):
+                _remove_stale(aside)
+            with contextlib.suppress(FileNotFoundError):  # somebody listens there: the predecessor
+                os.rename(aside, path)
+                return
+        os.unlink(path)
 
 
 def _check_directory(directory: str) -> None:
@@ -257,7 +272,7 @@ def _remove_stale(path: str, predecessor: int | None = None) -> None:
             raise DirtyError(f"dirty_socket: {path} is in the way: {exc}") from exc
         if predecessor is not None and peer_pid(probe) == predecessor:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                os.rename(path, _aside(path, predecessor))
             return
     raise DirtyError(f"dirty_socket: somebody listens at {path} already")
 

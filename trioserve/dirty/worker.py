@@ -378,19 +378,6 @@ def _read_hello(sock: socket.socket, max_frame_size: int) -> dict[str, Any]:
             raise reader.error
 
 
-def _configure_logging(settings: Mapping[str, Any]) -> None:
-    """To the server's log file, if it has one that can be written to, else to stderr."""
-    handlers = None
-    if settings["log_file"] is not None:
-        from logging.handlers import WatchedFileHandler  # which follows a rotation by itself
-
-        with contextlib.suppress(OSError):
-            handlers = [WatchedFileHandler(settings["log_file"])]
-    logging.basicConfig(
-        level=settings["log_level"], format=settings["log_format"], handlers=handlers
-    )
-
-
 def main(argv: list[str]) -> int:
     """The process: returns its exit code."""
     sock = socket.socket(fileno=int(argv[1]))
@@ -429,6 +416,24 @@ def main(argv: list[str]) -> int:
     if code != FAILED and not worker.is_dismissed:
         _remove_socket(settings["socket_path"])
     return code
+
+
+def _configure_logging(settings: dict[str, Any]) -> None:
+    handlers: list[logging.Handler] | None = None
+    failure: OSError | None = None
+    if settings["log_file"] is not None:
+        from logging.handlers import WatchedFileHandler
+
+        try:
+            # Nobody tells a worker that the file was renamed: it looks for itself.
+            handlers = [WatchedFileHandler(settings["log_file"], encoding="utf-8")]
+        except OSError as exc:
+            failure = exc
+    logging.basicConfig(
+        level=settings["log_level"], format=settings["log_format"], handlers=handlers
+    )
+    if failure is not None:
+        _log.error("the log can't be opened, so this worker's goes to stderr: %s", failure)
 
 
 def _remove_socket(path: str) -> None:

@@ -9,15 +9,13 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
 from trioserve.addresses import BoundAddress, format_bound
 from trioserve.listeners.gate import ConnectionGate
-
-if TYPE_CHECKING:
-    from trioserve.listeners.unix import SocketFile
+from trioserve.listeners.unix import SocketFile
 
 __all__ = ["Listener", "OnConnection"]
 
@@ -32,7 +30,7 @@ _MAX_BATCH = 64
 _SHARED_BATCH = 1
 
 # Seconds in which an idle process wakes up for a connection.
-_WAKE_TIME = 0.0002
+_WAKE_TIME = 0.00005
 
 # Seconds without accepting after descriptors or memory ran out; doubled from one to the other.
 _MIN_PAUSE = 0.1
@@ -168,6 +166,13 @@ class Listener:
         shortage = self._accept_batch(on_connection, gate or self._gate, self._backlog + 1)
         if shortage is not None:
             self._log_shortage(shortage)
+
+    def take_file(self) -> None:
+        """Have ``close`` remove the file of an inherited Unix socket, as if it was made here."""
+        path = self.address.path
+        if path is not None and not path.startswith("@"):
+            with contextlib.suppress(OSError):  # somebody has removed it
+                self._socket_file = SocketFile.at(path)
 
     def hand_over(self) -> None:
         """Leave the socket, its queue and its file to another process that has it by now."""

@@ -16,7 +16,7 @@ from trioserve.addresses import BindAddress, FdAddress, TcpAddress, UnixAddress,
 from trioserve.errors import BindError
 from trioserve.listeners.accepting import Listener
 from trioserve.listeners.inherited import adopt, adopt_fd
-from trioserve.listeners.unix import SocketFile, listen_unix
+from trioserve.listeners.unix import listen_unix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -70,7 +70,7 @@ async def open_listeners(
         scheme: ``http`` or ``https``: what is spoken at ``options.bind``.
         insecure_bind: addresses where it is ``http``.
         inherited: (bind address, scheme) → descriptors of sockets that an older server has bound
-            there; such an address is not bound anew.
+            there; such an address is not bound anew. Those of other addresses are closed.
         reuse_port: Let ``open_twins`` bind the same TCP addresses again.
 
     Raises:
@@ -85,11 +85,12 @@ async def open_listeners(
     with ExitStack() as stack:
         listeners: list[Listener] = []
         for text, address, spoken in addresses:
-            opened = _inherit(address, spoken, inherited.get((text, spoken), []))
+            opened = _inherit(spoken, inherited.get((text, spoken), []))
             for listener in opened or await _listen(address, options, spoken, reuse_port):
                 listener.bind = text
                 stack.callback(listener.close)
                 listeners.append(listener)
+        _close_others(inherited, {(text, spoken) for text, _, spoken in addresses})
         yield listeners
 
 
@@ -121,17 +122,18 @@ def open_twins(listeners: Sequence[Listener], backlog: int) -> list[Listener]:
     return twins
 
 
-def _inherit(address: BindAddress, scheme: str, descriptors: Sequence[int]) -> list[Listener]:
-    return [adopt(fd, scheme, is_shared=False, file=_file_of(address)) for fd in descriptors]
+def _inherit(scheme: str, descriptors: Sequence[int]) -> list[Listener]:
+    return [adopt(fd, scheme, is_shared=False) for fd in descriptors]
 
 
-def _file_of(address: BindAddress) -> SocketFile | None:
-    if not isinstance(address, UnixAddress) or address.is_abstract:
-        return None
-    try:
-        return SocketFile.at(address.path)
-    except OSError:  # somebody has removed it
-        return None
+def _close_others(
+    inherited: Mapping[tuple[str, str], list[int]], wanted: set[tuple[str, str]]
+) -> None:
+    """Who connects to an address that is not served any more is to be refused, not to wait."""
+    for key, descriptors in inherited.items():
+        if key not in wanted:
+            for fd in descriptors:
+                os.close(fd)
 
 
 async def _listen(

@@ -14,7 +14,6 @@ from trioserve.listeners.accepting import Listener
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from trioserve.listeners.unix import SocketFile
 
 __all__ = ["adopt", "adopt_fd", "systemd_listen_fds"]
 
@@ -22,7 +21,7 @@ __all__ = ["adopt", "adopt_fd", "systemd_listen_fds"]
 _FIRST_SYSTEMD_FD = 3
 
 
-def adopt(fd: int, scheme: str, *, is_shared: bool, file: SocketFile | None = None) -> Listener:
+def adopt(fd: int, scheme: str, *, is_shared: bool) -> Listener:
     """Return a listener for a descriptor that a parent process of ours has passed on.
 
     The descriptor itself is closed: from here on the listener is all there is of it.
@@ -31,14 +30,13 @@ def adopt(fd: int, scheme: str, *, is_shared: bool, file: SocketFile | None = No
         fd: A listening socket.
         scheme: ``http`` or ``https``.
         is_shared: Other processes accept from it, too.
-        file: Its socket file, if this process is to remove that.
 
     Raises:
         BindError: As adopt_fd does.
     """
     sock = adopt_fd(FdAddress(fd))
     os.close(fd)
-    return Listener(sock, scheme=scheme, socket_file=file, is_shared=is_shared)
+    return Listener(sock, scheme=scheme, is_shared=is_shared)
 
 
 def adopt_fd(address: FdAddress) -> socket.socket:

@@ -189,7 +189,7 @@ _SERVER: Final = (
         "trioserve_worker_restarts_total",
         "counter",
         "Starts of a worker after its first",
-        _workers("restarts", sum),
+        _workers("restarts", max),
         ("worker",),
     ),
     _Metric(

@@ -196,6 +196,7 @@ class _Sender:
         self._sock: socket.socket | None = None
         self._retry_at = -math.inf
         self._has_complained = False
+        self._refused_at = -math.inf
 
     async def send(self, figures: list[str]) -> None:
         """Sends them, or loses them; never waits for the receiver."""
@@ -208,10 +209,14 @@ class _Sender:
                 self._sock.send(datagram)
         except OSError as exc:
             self.complain(f"can't send to statsd at {self._host}", exc)
+            if exc.errno == errno.ECONNREFUSED:
+                self._refused_at = trio.current_time()
             if exc.errno not in _PASSING:
                 self.close()
             return
-        if figures and self._has_complained:
+        # That nobody listens is said of every other datagram only: one that is sent proves nothing.
+        is_quiet = trio.current_time() >= self._refused_at + _RETRY_INTERVAL
+        if figures and self._has_complained and is_quiet:
             self._has_complained = False
             _log.info("figures are sent to statsd at %s again", self._host)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from trioserve.errors import TrioserveError
+from trioserve.errors import AppImportError, StartupError
 from trioserve.reloading.as_html import POLICY, as_html
 from trioserve.reloading.as_text import as_text, last_line
 from trioserve.reloading.page_parts import MARKER
@@ -64,9 +64,10 @@ def make_error_app(exc: BaseException, *, note: str = "") -> ASGIApp:
     *Errors handled here*: whatever making the page raises is logged, and the page is a short one.
     """
     shown = exc
-    if isinstance(exc, TrioserveError) and exc.__cause__ is not None:
-        shown = exc.__cause__
-        note = note or str(exc).partition("\n")[0]
+    if isinstance(exc, (AppImportError, StartupError)):
+        # Their own calls, trioserve's, tell nobody anything: without a cause it is the words alone.
+        shown = exc.__cause__ or type(exc)(*exc.args)
+        note = note or (str(exc).partition("\n")[0] if exc.__cause__ else "")
     try:
         pages = _make_pages(shown, note)
     except Exception:

@@ -66,9 +66,7 @@ def excerpt(filename: str, names: dict[str, Any], span: Span) -> tuple[Line, ...
     Args:
         names: the globals of the code, whose loader may know its source where no file does.
     """
-    linecache.checkcache(filename)
-    linecache.lazycache(filename, names)
-    lines = linecache.getlines(filename)
+    lines = _lines_of(filename, names)
     if not 1 <= span.line <= len(lines):
         return ()
     end = min(max(span.end_line, span.line), span.line + _MAX_MARKED - 1, len(lines))
@@ -78,6 +76,16 @@ def excerpt(filename: str, names: dict[str, Any], span: Span) -> tuple[Line, ...
         for number in range(first, last + 1)
     ]
     return tuple(_without_blank_edges(shown))
+
+
+def _lines_of(filename: str, names: dict[str, Any]) -> list[str]:
+    try:
+        linecache.checkcache(filename)
+        linecache.lazycache(filename, names)
+        return linecache.getlines(filename)
+    except Exception:
+        # A loader of the application's can be asked here, and the name can be any text.
+        return []
 
 
 def single(text: str, span: Span) -> tuple[Line, ...]:

@@ -70,6 +70,10 @@ pre {
 .marked .number { color: var(--accent); font-weight: 700; }
 mark { background: var(--mark); color: inherit; border-radius: .15rem; }
 .part, .earlier { margin: 1.25rem 0 0; padding-left: 1rem; border-left: .2rem solid var(--edge); }
+/* Deep ones would have no width left. */
+:is(.part, .earlier) :is(.part, .earlier) :is(.part, .earlier) :is(.part, .earlier) {
+  padding-left: 0; border-left: 0;
+}
 footer { margin-top: 2rem; }
 @media (max-width: 40rem) {
   body { padding: 1rem .75rem; }

@@ -222,15 +222,17 @@ def _frame(counted: tuple[_Call, int]) -> Frame:
     _, end_line, column, end_column = positions or (None, None, None, None)
     span = Span(line, end_line or line, column, end_column, in_bytes=True)
     source = excerpt(code.co_filename, frame.f_globals, span)
-    summary = traceback.FrameSummary(
-        code.co_filename,
-        line,
-        code.co_name,
-        end_lineno=end_line,
-        colno=column,
-        end_colno=end_column,
-    )
-    text = "".join(traceback.StackSummary.from_list([summary]).format())
+    text = f'  File "{code.co_filename}", line {line}, in {code.co_name}'
+    if source:
+        summary = traceback.FrameSummary(
+            code.co_filename,
+            line,
+            code.co_name,
+            end_lineno=end_line,
+            colno=column,
+            end_colno=end_column,
+        )
+        text = "".join(traceback.StackSummary.from_list([summary]).format())
     return Frame(
         code.co_filename,
         line,
@@ -252,7 +254,7 @@ _LIBRARY_FOLDERS: Final = tuple(
 def _is_library(filename: str) -> bool:
     installed = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
     return (
-        filename.startswith(("<frozen ", _PACKAGE, *_LIBRARY_FOLDERS))
+        filename.startswith(("<frozen ", "<attrs generated ", _PACKAGE, *_LIBRARY_FOLDERS))
         or installed[0] in filename
         or installed[1] in filename
     )

@@ -118,23 +118,31 @@ class Watch:
 
     async def __anext__(self) -> frozenset[str]:
         while True:
-            assert self._notify is not None, "the block of open_watch has been left"
-            changes = await trio.to_thread.run_sync(
-                self._notify.watch, _DEBOUNCE, _STEP, _LOOK, _Cancelled()
-            )
-            found = self._sort_out(changes) if isinstance(changes, set) else set()
-            found.update(await self._look_for_directories())
+            found = await self._look_for_directories()
+            if not found:
+                assert self._notify is not None, "the block of open_watch has been left"
+                changes = await trio.to_thread.run_sync(
+                    self._notify.watch, _DEBOUNCE, _STEP, _LOOK, _Cancelled()
+                )
+                # No checkpoint from here on: what was taken from watchfiles is handed over.
+                found = self._sort_out(changes) if isinstance(changes, set) else set()
             if found:
                 return frozenset(found)
 
     async def open(self) -> None:
-        """Begins to watch those directories that are there."""
+        """Begins to watch those directories that are there, in place of what was watched before.
+
+        Raises:
+            ConfigError: the system can't watch them.
+        """
         identities = {path: _identity(path) for path in self.directories}
-        self._watched = {path: found for path, found in identities.items() if found is not None}
+        watched = {path: found for path, found in identities.items() if found is not None}
+        # It walks through all of them, which takes its time.
+        notify = await trio.to_thread.run_sync(_make_notify, list(watched))
+        self.close()
+        self._notify, self._watched = notify, watched
         # FSEvents names files by their real paths.
         self._roots = {*self.directories, *map(os.path.realpath, self.directories)}
-        # It walks through all of them, which takes its time.
-        self._notify = await trio.to_thread.run_sync(_make_notify, list(self._watched))
 
     def close(self) -> None:
         """Stops watchfiles' thread."""
@@ -168,22 +176,22 @@ class Watch:
                 if self._rules.matters(root, path):
                     yield path
 
-    async def _look_for_directories(self) -> list[str]:
+    async def _look_for_directories(self) -> set[str]:
         """Watches those again that came back; returns them."""
         now = {path: _identity(path) for path in self.directories}
-        gone = [path for path in self._watched if now[path] is None]
-        back = [
-            path
-            for path, identity in now.items()
-            if identity is not None and identity != self._watched.get(path)
-        ]
-        for path in gone:
+        for path in [path for path in self._watched if now[path] is None]:
             del self._watched[path]
             _log.warning('reload: "%s" is gone; it is watched again once it is back', path)
-        if back:
-            self.close()
+        back = {path for path, found in now.items() if found and found != self._watched.get(path)}
+        if not back:
+            return back
+        try:
             await self.open()
-            _log.info("reload: watching %s", ", ".join(f'"{path}"' for path in back))
+        except ConfigError as exc:
+            _log.error("%s", exc)
+            self._watched.update({path: found for path, found in now.items() if found})
+        else:
+            _log.info("reload: watching %s again", ", ".join(f'"{path}"' for path in sorted(back)))
         return back
 
 

@@ -255,13 +255,16 @@ async def _spawn(
     cwd: str | None,
 ) -> subprocess.Popen[bytes]:
     numbers = {SOCKET: str(sock), LIFELINE: str(lifeline)}
+    # A copy: while a thread executes the program, others may change the process's own, and the
+    # kernel then finds an address that is none any more (EFAULT).
+    variables = dict(os.environ if env is None else env)
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [numbers.get(word, word) for word in argv],
             stdin=subprocess.DEVNULL,
             pass_fds=(sock, lifeline, *pass_fds),
-            env=env,
+            env=variables,
             cwd=cwd,
             process_group=0,
         )

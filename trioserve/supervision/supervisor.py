@@ -121,6 +121,7 @@ class Supervisor:
             child is degraded or removed. Must neither block nor raise.
 
     Attributes:
+        drain_timeout: As given; another value holds for drains that begin from then on.
         is_degraded: The policy has given it up, and no life has been ready since.
         restarts: Lives that followed an end that nobody asked for.
         last_end: How the last such life ended, for a status; None if there was none.
@@ -138,7 +139,7 @@ class Supervisor:
         self._run_life = run_life
         self._policy = policy or RespawnPolicy()
         self._history = RespawnHistory(self._policy)
-        self._drain_timeout = drain_timeout
+        self.drain_timeout = drain_timeout
         self._on_change = on_change
         self._changed = trio.lowlevel.ParkingLot()
         self._lives: list[Life] = []
@@ -170,7 +171,7 @@ class Supervisor:
                 life, self._kept = self._kept or self._start(nursery), None
                 await self._watch(life)
             for life in self._lives:
-                life._drain(self._drain_timeout)
+                life._drain(self.drain_timeout)
 
     def replace(self) -> None:
         """Starts a new life now, whatever the policy says: there is new code, or a repaired world.
@@ -243,7 +244,7 @@ class Supervisor:
             self._end_trial(life)
             for older in self._lives:
                 if older is not life:
-                    older._drain(self._drain_timeout)
+                    older._drain(self.drain_timeout)
             while not (life.has_ended or self._is_interrupted):
                 if trio.current_time() >= life._replace_at:
                     return
@@ -297,9 +298,12 @@ class Supervisor:
     def _life_has_ended(self, life: Life, how: str, error: BaseException | None) -> None:
         life.has_ended = True
         self._lives.remove(life)
-        was_asked = life.draining.is_set() or (life._is_end_expected and life.is_ready)
-        if was_asked or self._is_removed:
+        if life.draining.is_set():
             self._log_end(life, how, error, "it had been asked to", level=logging.INFO)
+        elif self._is_removed:
+            self._log_end(life, how, error, "nothing follows it", level=logging.WARNING)
+        elif life._is_end_expected and life.is_ready:
+            self._log_end(life, how, error, "the next one is started at once", level=logging.INFO)
         else:
             self._life_has_failed(life, how, error)
         self._notify()

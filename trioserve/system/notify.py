@@ -97,8 +97,13 @@ class ServiceManager:
         self._send(*_status_line(text))
 
     def main_pid(self, pid: int) -> None:
-        """Another process is the service's main one from now on."""
+        """Another process is the service's main one, and speaks for it from now on.
+
+        This one is silent: with ``NotifyAccess=all`` its STOPPING would be the whole service's, and
+        the manager would end the successor.
+        """
         self._send(f"MAINPID={pid}")
+        self._address = None
 
     async def run_watchdog(self) -> None:
         """Sends a sign of life at half the watchdog's time, from Trio's loop, until cancelled.

@@ -68,7 +68,13 @@ class InitProcess:
     def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> InitProcess:
         """To be called once; the variable that says so is removed."""
         text = environ.pop(_VARIABLE, "")
-        return cls(int(text)) if text.isdigit() else cls()
+        if not text.isdigit():
+            return cls()
+        try:
+            os.set_inheritable(int(text), False)  # a successor had to inherit it; nobody else has
+        except OSError:  # it was closed on the way, and so this is no successor
+            return cls()
+        return cls(int(text))
 
     @property
     def is_there(self) -> bool:

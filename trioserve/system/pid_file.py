@@ -76,11 +76,16 @@ class PidFile:
         except FileNotFoundError:
             return
         except OSError as exc:
-            # The privileges that made it may be gone. An empty file names nobody.
+            self._empty(exc.strerror)
+
+    def _empty(self, reason: str | None) -> None:
+        """The privileges to remove it may be gone. An empty file names nobody."""
+        try:
             os.ftruncate(self._fd, 0)
-            _log.info(
-                "pid_file %s: emptied, since it can't be removed: %s", self.path, exc.strerror
-            )
+        except OSError:  # it was handed over by a process that had them
+            _log.warning("pid_file %s: stays, since it can't be removed: %s", self.path, reason)
+        else:
+            _log.info("pid_file %s: emptied, since it can't be removed: %s", self.path, reason)
 
 
 @contextlib.contextmanager
@@ -92,7 +97,8 @@ def open_pid_file(path: str | None, *, predecessor: int | None = None) -> Iterat
 
     Args:
         path: None: there is no file.
-        predecessor: The process that this one replaces, whose id may be in the file.
+        predecessor: The process that this one replaces, whose id may be in the file. Where this one
+            lacks the privileges to replace the file, it waits for ``hand_over`` of that one.
 
     Raises:
         ConfigError: Another process lives whose id is in the file; the place can't be trusted (its
@@ -109,7 +115,7 @@ def open_pid_file(path: str | None, *, predecessor: int | None = None) -> Iterat
     try:
         _check_directory(path)
         _check_holder(path, predecessor)
-        fd = _write(path)
+        fd = _write(path) if predecessor is None else _write_or_wait(path, predecessor)
     except OSError as exc:
         raise ConfigError(f"pid_file {path!r}: can't be written: {exc.strerror}") from exc
     file = PidFile(path, fd)
@@ -146,7 +152,8 @@ def _check_holder(path: str, predecessor: int | None) -> None:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             _refuse(path, "it is no plain file")
-        if status.st_uid != os.geteuid():
+        # Root's, since the one before this one was that once, before it gave up its privileges.
+        if status.st_uid != os.geteuid() and (status.st_uid or predecessor is None):
             _refuse(
                 path,
                 f"it belongs to user {status.st_uid}, this process is user {os.geteuid()}, and "
@@ -201,6 +208,18 @@ def _write(path: str) -> int:
             os.unlink(temporary)
         raise
     return fd
+
+
+def _write_or_wait(path: str, predecessor: int) -> int:
+    """Writes the file; or returns a descriptor of the predecessor's, which will write there."""
+    try:
+        return _write(path)
+    except PermissionError:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if _parse(os.pread(fd, _MOST_BYTES, 0)) == predecessor:
+            return fd
+        os.close(fd)
+        raise
 
 
 def _refuse(path: str, reason: str) -> NoReturn:

@@ -20,6 +20,8 @@ from trioserve.errors import ConfigError
 from trioserve.logs import give_logs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trioserve.config import ProcessOptions
 
 __all__ = ["Identity", "drop_privileges", "find_identity"]
@@ -76,15 +78,20 @@ def find_identity(options: ProcessOptions) -> Identity | None:
     return Identity(entry.pw_uid, gid, tuple(os.getgrouplist(entry.pw_name, gid)))
 
 
-def drop_privileges(options: ProcessOptions) -> None:
+def drop_privileges(options: ProcessOptions, sockets: Sequence[int] = ()) -> None:
     """Becomes the user and the group of the settings; nothing where they are not set.
 
-    To be called once everything is open that needs root (ports below 1024, keys, log files, the
+    To be called once everything is open that needs root (ports below 1024, log files, the
     pid file), and before anything of the application's runs on behalf of a client. Log files are
     given to the user, who has to open them again. All threads of the process change.
 
     A process that is that user already, such as the successor of one that has dropped its
     privileges, stays as it is.
+
+    Args:
+        options: Name user and group.
+        sockets: Become the user's, too: the kernel lets no other bind their addresses once more
+            (SO_REUSEPORT).
 
     Raises:
         ConfigError: User or group isn't known; this process isn't root, and so can't become another
@@ -102,6 +109,8 @@ def drop_privileges(options: ProcessOptions) -> None:
         )
     give_logs(-1 if identity.uid is None else identity.uid, identity.gid)
     try:
+        for fd in sockets:
+            os.fchown(fd, -1 if identity.uid is None else identity.uid, identity.gid)
         os.setgroups(identity.groups)
         os.setgid(identity.gid)
         if identity.uid is not None:

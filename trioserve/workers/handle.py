@@ -104,6 +104,7 @@ class WorkerHandle:
         self._weighs_too_much = False
         self._dies_at = self.started_at + _lifetime(config)
         self._answers: dict[int, _Answer] = {}
+        self._asked = 0
         self._channel = Channel(
             trio.SocketStream(trio.socket.from_stdlib_socket(child.socket)), self._on_message
         )
@@ -180,7 +181,9 @@ class WorkerHandle:
 
     async def ask(self, what: str) -> Any:
         """What it answers; None where it doesn't within 2 s."""
-        number = max(self._answers, default=0) + 1
+        # Never one of before: its answer may come when its asker has gone.
+        self._asked += 1
+        number = self._asked
         answer = self._answers[number] = _Answer()
         try:
             if self._started.is_set() and self._channel.post(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -22,9 +21,10 @@ import trio
 
 from trioserve.errors import StartupError, TrioserveError
 from trioserve.hooks import HookWorker
-from trioserve.metrics import merge, without_gauges
-from trioserve.supervision import LIFELINE, SOCKET, Life, Supervisor, open_child
+from trioserve.metrics import counting_logs, make_recorder, merge, without_gauges
+from trioserve.supervision import LIFELINE, SOCKET, Life, RespawnPolicy, Supervisor, open_child
 from trioserve.workers.handle import WorkerHandle
+from trioserve.workers.places import WorkerPlace, open_pipe
 from trioserve.workers.transfer import to_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trioserve.config import Config
     from trioserve.listeners import Listener
 
-__all__ = ["HttpWorkers", "WorkerPlace"]
+__all__ = ["HttpWorkers"]
 
 _log = logging.getLogger("trioserve.error")
 
@@ -44,48 +44,15 @@ _BOOT: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
     "from trioserve.http_worker import run; run()"
 )
+#: One that served for a second has done its work, and what killed it (an operator, the kernel for
+#: its memory, one request) is no reason to wait: its place is needed. A crash loop is short-lived.
+_POLICY: Final = RespawnPolicy(max_delay=5.0, stable_after=1.0, max_restarts=30)
 #: What anybody may bring it to: a slip of the finger must not take the machine.
 _MAX_WORKERS: Final = 512
 #: Seconds that a worker gets beyond its timeouts to end by itself.
 _MARGIN: Final = 2.0
 #: Seconds that stand for no limit.
 _NEVER: Final = 3600.0
-
-
-class WorkerPlace:
-    """Where one worker runs, and at times its successor beside it.
-
-    Attributes:
-        number: from 1.
-        listeners: what it accepts from.
-        handles: of the lives that are there now, the oldest first.
-        supervisor: starts them.
-    """
-
-    supervisor: Supervisor
-
-    def __init__(self, number: int, listeners: list[Listener]) -> None:
-        self.number = number
-        self.listeners = listeners
-        self.handles: list[WorkerHandle] = []
-
-    def describe(self) -> Iterator[dict[str, Any]]:
-        """For a status: an entry for each life, or one for none."""
-        supervisor = self.supervisor
-        common = {"restarts": supervisor.restarts, "last_end": supervisor.last_end}
-        for handle in self.handles:
-            yield {**handle.describe(), **common}
-        if not self.handles:
-            state = "degraded" if supervisor.is_degraded else "starting"
-            nothing = dict.fromkeys(("pid", "uptime", "rss", "requests", "connections"))
-            yield {
-                "number": self.number,
-                "state": state,
-                **nothing,
-                "in_flight": None,
-                "heard": None,
-                **common,
-            }
 
 
 class HttpWorkers:
@@ -123,12 +90,14 @@ class HttpWorkers:
         self._leaving: list[WorkerPlace] = []
         self._ages = 0
         self._have_served = False
+        self._was_degraded = False
         self._failure: TrioserveError | None = None
         self._changed = trio.lowlevel.ParkingLot()
         self._stop = trio.Event()
         self._changing = trio.Lock()
         self._nursery: trio.Nursery
         self._ended_restarts = 0
+        self._recorder = make_recorder(config)  # of this process there are its logs to be counted
         self._ended_counts: dict[str, Any] | None = None
 
     async def run(
@@ -143,6 +112,12 @@ class HttpWorkers:
             AppImportError, StartupError, ConfigError: the first worker can't be started.
         """
         to_json(self.config)  # which says so if it can't be handed to a worker
+        with counting_logs(self._recorder):
+            await self._run(task_status)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _run(self, task_status: trio.TaskStatus[tuple[BoundAddress, ...]]) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._set_target(self.config.workers)
@@ -153,11 +128,10 @@ class HttpWorkers:
                 self._have_served = True
                 task_status.started(tuple(one.address for one in self._listeners))
                 await self._stop.wait()
+                self._was_degraded = self.is_degraded
                 self._remove_places(self._places)
                 for listener in self._listeners:
                     listener.close()  # the workers have them, and close them as they drain
-        if self._failure is not None:
-            raise self._failure
 
     def stop(self) -> None:
         """Begins the end: requests under way have ``graceful_timeout``, nothing new starts."""
@@ -165,9 +139,16 @@ class HttpWorkers:
 
     @property
     def is_degraded(self) -> bool:
-        """No worker serves, though some should, and the policy has given them up."""
-        return bool(self._places) and all(
-            place.supervisor.is_degraded and not place.supervisor.is_ready for place in self._places
+        """No worker serves, though some should, and the policy has given them up.
+
+        Once ``run`` has ended: whether it was so when the stop came.
+        """
+        return self._was_degraded or (
+            bool(self._places)
+            and all(
+                place.supervisor.is_degraded and not place.supervisor.is_ready
+                for place in self._places
+            )
         )
 
     @property
@@ -214,9 +195,10 @@ class HttpWorkers:
         answers = await self.ask_all("snapshot")
         for handle, answer in answers:
             handle.snapshot = answer or handle.snapshot  # what it said last, if it doesn't answer
+        if self._recorder is None:
+            return None
         found = [self._ended_counts, *(handle.snapshot for handle, _ in answers)]
-        known = [one for one in found if one is not None]
-        return merge(known) if known else None
+        return merge([self._recorder.snapshot(), *(one for one in found if one is not None)])
 
     async def tasks(self) -> list[dict[str, Any]]:
         """The tree of tasks of each; see Controls."""
@@ -238,12 +220,12 @@ class HttpWorkers:
         Raises:
             TrioserveError: there would be more than 512.
         """
-        if count < 1 or self.target + count > _MAX_WORKERS:
-            raise TrioserveError(
-                f"{count} more HTTP workers can't be had: there are to be {self.target}, "
-                f"and 1 to {_MAX_WORKERS} are possible"
-            )
-        async with self._changing:
+        async with self._changing:  # in here, since others may be waiting to change the same
+            if count < 1 or self.target + count > _MAX_WORKERS:
+                raise TrioserveError(
+                    f"{count} more HTTP workers can't be had: there are to be {self.target}, "
+                    f"and 1 to {_MAX_WORKERS} are possible"
+                )
             await self._set_target(self.target + count)
 
     async def remove(self, count: int) -> None:
@@ -252,11 +234,11 @@ class HttpWorkers:
         Raises:
             TrioserveError: none would be left.
         """
-        if count < 1 or self.target - count < 1:
-            raise TrioserveError(
-                f"{count} of {self.target} HTTP workers can't be removed: one is left at least"
-            )
         async with self._changing:
+            if count < 1 or self.target - count < 1:
+                raise TrioserveError(
+                    f"{count} of {self.target} HTTP workers can't be removed: one is left at least"
+                )
             await self._set_target(self.target - count)
 
     async def rest(self) -> None:
@@ -286,6 +268,8 @@ class HttpWorkers:
         """
         async with self._changing:
             before, self.config = self.config, config
+            for place in self._places:
+                place.supervisor.drain_timeout = self._drain_timeout
             for place in self._places.copy():
                 if place not in self._places:
                     continue
@@ -320,13 +304,16 @@ class HttpWorkers:
         taken = {place.number for place in (*self._places, *self._leaving)}
         number = next(one for one in range(1, len(taken) + 2) if one not in taken)
         listeners = self._listeners
-        if self._open_own is not None and number > 1:
+        if self._open_own is not None and any(
+            place.listeners is listeners for place in self._places
+        ):
             listeners = self._open_own()
         place = WorkerPlace(number, listeners)
         place.supervisor = Supervisor(
-            partial(self._live, place),
+            partial(self._live_or_give_up, place),
             name=f"HTTP worker {number}",
-            drain_timeout=self.config.graceful_timeout + self._stop_timeout,
+            policy=_POLICY,
+            drain_timeout=self._drain_timeout,
             on_change=lambda _: self._notify(),
         )
         self._places.append(place)
@@ -341,9 +328,7 @@ class HttpWorkers:
             for places in (self._places, self._leaving):
                 if place in places:
                     places.remove(place)
-            if place.listeners is not self._listeners:
-                for listener in place.listeners:
-                    listener.close()
+            self._close_own(place)
             self._notify()
 
     def _remove_places(self, places: list[WorkerPlace]) -> None:
@@ -351,6 +336,19 @@ class HttpWorkers:
             self._places.remove(place)
             self._leaving.append(place)
             place.supervisor.remove()
+            # Its worker takes what waits there, and closes. Open here, they would get connections
+            # that nobody accepts.
+            self._close_own(place)
+
+    def _close_own(self, place: WorkerPlace) -> None:
+        if place.listeners is not self._listeners:
+            for listener in place.listeners:
+                listener.close()
+
+    @property
+    def _drain_timeout(self) -> float:
+        """Seconds for a worker that is to finish its requests, and to end."""
+        return self.config.graceful_timeout + self._stop_timeout
 
     @property
     def _stop_timeout(self) -> float:
@@ -365,12 +363,26 @@ class HttpWorkers:
 
     # -- one life -----------------------------------------------------------------------------
 
-    async def _live(self, place: WorkerPlace, life: Life) -> str:
+    async def _live_or_give_up(self, place: WorkerPlace, life: Life) -> str:
+        """One life; if it is the first of all and ends before it serves, so does the server."""
+        failure: TrioserveError | None = None
+        try:
+            how, failure = await self._live(place, life)
+        except OSError as exc:
+            how = f"its process can't be started: {exc}"
+        if not life.is_ready and not self._have_served and not self._have_any_begun:
+            place.supervisor.remove()
+            self._failure = failure or StartupError(
+                f"HTTP worker {place.number} ended before it served: {how}"
+            )
+        return how
+
+    async def _live(self, place: WorkerPlace, life: Life) -> tuple[str, TrioserveError | None]:
         self._ages += 1
         config = self.config
         descriptors = [(one.socket.fileno(), one.address.scheme) for one in place.listeners]
         self._tell("pre_worker", HookWorker(number=place.number, pid=None, config=config))
-        with _pipe() as (dump_end, dump_fd):
+        with self._told_of_exit() as handles, open_pipe() as (dump_end, dump_fd):
             async with open_child(
                 [sys.executable, "-P", "-c", _BOOT, SOCKET, LIFELINE, json.dumps(sys.path)],
                 name=place.supervisor.name,
@@ -394,6 +406,7 @@ class HttpWorkers:
                     "dirty_socket": self._dirty_socket,
                     "dump_fd": dump_fd,
                 }
+                handles.append(handle)
                 place.handles.append(handle)
                 self._tell("post_worker", handle.for_hooks())
                 try:
@@ -401,14 +414,19 @@ class HttpWorkers:
                 finally:
                     place.handles.remove(handle)
                     self._keep_counts(handle)
-        self._tell("worker_exit", handle.for_hooks())
         if handle.app_traceback:
             _log.error("HTTP worker %d can't start:\n%s", place.number, handle.app_traceback)
-        if not life.is_ready and not self._have_served and not self._have_any_begun:
-            self._failure = handle.failure or StartupError(
-                f"HTTP worker {place.number} ended before it served: {how}"
-            )
-        return how
+        return how, handle.failure
+
+    @contextlib.contextmanager
+    def _told_of_exit(self) -> Iterator[list[WorkerHandle]]:
+        """Calls ``worker_exit`` for what is in the list, also where the block is cancelled."""
+        handles: list[WorkerHandle] = []
+        try:
+            yield handles
+        finally:
+            for handle in handles:
+                self._tell("worker_exit", handle.for_hooks())
 
     def _keep_counts(self, handle: WorkerHandle) -> None:
         """Of one that was killed, what has happened since its last beat is lost."""
@@ -435,15 +453,3 @@ class HttpWorkers:
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             await self._changed.park()
-
-
-@contextlib.contextmanager
-def _pipe() -> Iterator[tuple[int, int]]:
-    """Where a worker writes down where it hangs: our end, which doesn't block, and its."""
-    ours, theirs = os.pipe()
-    try:
-        os.set_blocking(ours, False)
-        yield ours, theirs
-    finally:
-        os.close(ours)
-        os.close(theirs)
