@@ -217,6 +217,31 @@ def test_sigterm_to_a_worker_replaces_it_and_its_request_finishes() -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_client_that_reads_nothing_can_not_hold_a_stop_up_beyond_graceful_timeout(
+    tmp_path: Path, workers: int
+) -> None:
+    site = Site(tmp_path)
+    site.write("""
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                for _ in range(2):
+                    kind = (await receive())["type"]
+                    await send({"type": kind + ".complete"})
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                part = {"type": "http.response.body", "body": bytes(1 << 20), "more_body": True}
+                await send(part)
+        """)
+    options = ("--graceful-timeout=0.5", "--write-timeout=0")
+    with site.serving(*options, workers=workers) as server, connect(server.port) as client:
+        client.send("GET", "/")
+        client.begin()  # and nothing of the body
+        assert server.stop() == 0
+        server.stderr.wait_for(r"graceful_timeout \(0\.5 s\) is over")
+
+
 # -- more and fewer -------------------------------------------------------------------------
 
 
