@@ -293,6 +293,8 @@ class HttpWorkers:
     # -- places -----------------------------------------------------------------------------
 
     async def _set_target(self, target: int) -> None:
+        if self._stop.is_set():  # while this waited for its turn: what it started would never end
+            raise TrioserveError("the HTTP workers are stopping: nothing comes of it")
         before, self.target = self.target, target
         if before != target:
             self._tell("workers_changed", target, before)
